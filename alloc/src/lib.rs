@@ -1,0 +1,1 @@
+//! NUMA topology, aligned buffer pools and memory budgets for DeltaLite.

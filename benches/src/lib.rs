@@ -1,0 +1,1 @@
+//! The harness that compares DeltaLite with Parquet and other formats.

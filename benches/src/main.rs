@@ -1,0 +1,2 @@
+//! The `deltalite-bench` binary.
+fn main() {}

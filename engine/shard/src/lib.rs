@@ -1,0 +1,1 @@
+//! Thread-per-core shards: block devices, page cache and scan pipelines for DeltaLite files.

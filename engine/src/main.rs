@@ -1,0 +1,2 @@
+//! The `deltalite` binary.
+fn main() {}

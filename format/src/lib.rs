@@ -1,0 +1,1 @@
+//! The DeltaLite block file format: encodings, statistics, blocks, footer, splits and salvage.
