@@ -1,1 +1,30 @@
 //! NUMA topology, aligned buffer pools and memory budgets for DeltaLite.
+//!
+//! - [`BufferPool`] (`pool/`) hands out [`PoolBuffer`]s (`buffer`): filled by one owner, then shared as [`SharedBuffer`]s or
+//!   Arrow buffers without a copy, and back in their pool when the last reader drops them
+//! - `mapping`: memory from the kernel, with huge pages and NUMA binding where there are any
+//! - `topology/`: the machine
+//! - `machine`: how much memory there is
+//! - [`Degraded`] (`degraded`): what works worse than it could, and how to fix it
+//! - [`AllocError`] (`error`): what can go wrong
+
+mod buffer;
+mod degraded;
+mod error;
+mod machine;
+mod mapping;
+mod pool;
+mod topology;
+
+pub use buffer::{PoolBuffer, SharedBuffer};
+pub use degraded::Degraded;
+pub use error::AllocError;
+pub use machine::memory_bytes;
+pub use pool::{BufferPool, HugePages, PoolOptions, PoolShape, PoolStats};
+pub use topology::NodeId;
+
+/// Alignment of buffers in bytes: what O_DIRECT asks of the common disks, and a page.
+pub const ALIGNMENT: usize = 4096;
+
+/// Alignment of the small buffers (below 4 KiB) of a growing pool in bytes: a cache line, and what Arrow recommends.
+pub const MIN_ALIGNMENT: usize = 64;

@@ -1,0 +1,71 @@
+//! The crate's one error type.
+
+/// What can go wrong in this crate. Codes are stable: `DL-0101` to `DL-0199`.
+///
+/// Nothing here is fatal: exhaustion is for the caller to answer by waiting, by freeing or by refusing work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AllocError {
+    /// The pool's limit leaves no room for the request now; it may once buffers are dropped.
+    #[error(
+        "buffer pool '{pool}' is exhausted: asked for {asked} bytes with {in_use} of {limit} bytes in use; \
+         drop batches that hold its buffers, or raise the pool's limit"
+    )]
+    Exhausted {
+        /// Name of the pool.
+        pool: String,
+        /// Bytes asked for.
+        asked: usize,
+        /// Bytes held by live buffers.
+        in_use: usize,
+        /// The pool's limit in bytes.
+        limit: usize,
+    },
+    /// The request is larger than the whole pool: waiting can't help.
+    #[error(
+        "a buffer of {asked} bytes can never fit into buffer pool '{pool}' of {limit} bytes; raise the pool's limit \
+         or ask for smaller pieces"
+    )]
+    TooLarge {
+        /// Name of the pool.
+        pool: String,
+        /// Bytes asked for.
+        asked: usize,
+        /// The pool's limit in bytes.
+        limit: usize,
+    },
+    /// The kernel refused to map memory.
+    #[error(
+        "mapping {bytes} bytes for buffer pool '{pool}' failed: {}; check `ulimit -v`, vm.overcommit_memory and \
+         vm.max_map_count",
+        std::io::Error::from_raw_os_error(*errno)
+    )]
+    Map {
+        /// Name of the pool.
+        pool: String,
+        /// Bytes that were to be mapped.
+        bytes: usize,
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// A pool was asked for with options that contradict each other.
+    #[error("buffer pool '{pool}' can't be made: {reason}")]
+    InvalidPool {
+        /// Name of the pool.
+        pool: String,
+        /// What is wrong with the options, and what would be right.
+        reason: String,
+    },
+}
+
+impl AllocError {
+    /// The stable code of this error, such as `DL-0101`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Exhausted { .. } => "DL-0101",
+            Self::TooLarge { .. } => "DL-0102",
+            Self::Map { .. } => "DL-0103",
+            Self::InvalidPool { .. } => "DL-0104",
+        }
+    }
+}
