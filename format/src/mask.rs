@@ -1,0 +1,153 @@
+//! Selection masks: one bit a row.
+
+/// A mask over rows, LSB first in 64-bit words; bits past `len` are zero.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BitMask {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl BitMask {
+    /// All bits clear.
+    pub fn zeros(len: usize) -> Self {
+        Self { words: vec![0; len.div_ceil(64)], len }
+    }
+
+    /// All bits set.
+    pub fn ones(len: usize) -> Self {
+        let mut mask = Self { words: vec![u64::MAX; len.div_ceil(64)], len };
+        mask.clear_tail();
+        mask
+    }
+
+    fn clear_tail(&mut self) {
+        let tail = self.len % 64;
+        if tail != 0
+            && let Some(last) = self.words.last_mut()
+        {
+            *last &= (1 << tail) - 1;
+        }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the mask covers no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The words.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// The words, to write results into; call [`BitMask::trim`] after writing whole words.
+    pub fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+
+    /// Clears what whole-word writes left past the last row.
+    pub fn trim(&mut self) {
+        self.clear_tail();
+    }
+
+    /// Whether row `i` is selected.
+    pub fn get(&self, i: usize) -> bool {
+        self.words[i / 64] >> (i % 64) & 1 != 0
+    }
+
+    /// Selects row `i`.
+    pub fn set(&mut self, i: usize) {
+        self.words[i / 64] |= 1 << (i % 64);
+    }
+
+    /// Sets or clears rows `start..end`.
+    pub fn fill(&mut self, start: usize, end: usize, value: bool) {
+        let mut i = start;
+        while i < end {
+            let bit = i % 64;
+            let n = (64 - bit).min(end - i);
+            let m = if n == 64 { u64::MAX } else { ((1u64 << n) - 1) << bit };
+            if value {
+                self.words[i / 64] |= m;
+            } else {
+                self.words[i / 64] &= !m;
+            }
+            i += n;
+        }
+    }
+
+    /// Number of selected rows.
+    pub fn count(&self) -> usize {
+        self.words.iter().map(|w| w.count_ones() as usize).sum()
+    }
+
+    /// Number of selected rows in `start..end`.
+    pub fn count_range(&self, start: usize, end: usize) -> usize {
+        let mut n = 0;
+        let mut i = start;
+        while i < end {
+            let bit = i % 64;
+            let take = (64 - bit).min(end - i);
+            let word = self.words[i / 64] >> bit;
+            n += (if take == 64 { word } else { word & ((1 << take) - 1) }).count_ones() as usize;
+            i += take;
+        }
+        n
+    }
+
+    /// Whether no row is selected.
+    pub fn none(&self) -> bool {
+        self.words.iter().all(|&w| w == 0)
+    }
+
+    /// Whether every row is selected.
+    pub fn all(&self) -> bool {
+        self.count() == self.len
+    }
+
+    /// Keeps rows selected in both. The masks must be of one length.
+    pub fn and(&mut self, other: &Self) {
+        debug_assert_eq!(self.len, other.len);
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= b);
+    }
+
+    /// Keeps rows selected in either. The masks must be of one length.
+    pub fn or(&mut self, other: &Self) {
+        debug_assert_eq!(self.len, other.len);
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a |= b);
+    }
+
+    /// Keeps rows selected in `self` but not in `other`.
+    pub fn and_not(&mut self, other: &Self) {
+        debug_assert_eq!(self.len, other.len);
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= !b);
+    }
+
+    /// Inverts every row.
+    pub fn not(&mut self) {
+        self.words.iter_mut().for_each(|w| *w = !*w);
+        self.clear_tail();
+    }
+
+    /// Appends the selected rows of `start..end` to `out`, ascending.
+    pub fn indices(&self, start: usize, end: usize, out: &mut Vec<u32>) {
+        let mut i = start;
+        while i < end {
+            let bit = i % 64;
+            let take = (64 - bit).min(end - i);
+            let mut word = self.words[i / 64] >> bit;
+            if take < 64 {
+                word &= (1 << take) - 1;
+            }
+            while word != 0 {
+                out.push((i + word.trailing_zeros() as usize) as u32);
+                word &= word - 1;
+            }
+            i += take;
+        }
+    }
+}
