@@ -1,23 +1,12 @@
 //! Encodings: how the values of a page become a tree of nodes, and back.
 //!
-//! * [`int`] – integers of 8 to 64 bits (and everything stored as such: dates, times, decimals, lengths, codes);
-//! * [`float`] – doubles and floats;
-//! * [`boolean`] – bits, validity among them;
-//! * [`wide`] – 128- and 256-bit integers;
-//! * [`bytes`] – strings and binaries; [`fixed`] – byte strings of one length;
 //! * [`dictionary`] – values shared by the pages of a chunk.
 //!
 //! Each family has an encoder that keeps, per stream, the choice it made (re-sampled when sizes drift), and a decoder that is
 //! opened on a [`crate::page::NodeView`], checks all it will rely on, and then decodes ranges, takes rows, and evaluates
 //! predicates on the encoded values.
 
-pub mod boolean;
-pub mod bytes;
 pub mod dictionary;
-pub mod fixed;
-pub mod float;
-pub mod int;
-pub mod wide;
 
 use deltalite_alloc::BufferPool;
 
