@@ -56,6 +56,31 @@ pub enum AllocError {
         /// What is wrong with the options, and what would be right.
         reason: String,
     },
+    /// A description of a machine can't be read.
+    #[error("the topology '{description}' can't be used: {reason}")]
+    InvalidTopology {
+        /// The description.
+        description: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Shards can't be placed as asked.
+    #[error("shards can't be placed: {reason}")]
+    Placement {
+        /// Why not, and what would be possible.
+        reason: String,
+    },
+    /// The kernel refused to pin a thread.
+    #[error(
+        "pinning a thread to CPU {pu} failed: {}; check that it is online and within the process's cpuset",
+        std::io::Error::from_raw_os_error(*errno)
+    )]
+    Pin {
+        /// The hardware thread, by the kernel's CPU number.
+        pu: u32,
+        /// The kernel's error number.
+        errno: i32,
+    },
 }
 
 impl AllocError {
@@ -66,6 +91,9 @@ impl AllocError {
             Self::TooLarge { .. } => "DL-0102",
             Self::Map { .. } => "DL-0103",
             Self::InvalidPool { .. } => "DL-0104",
+            Self::InvalidTopology { .. } => "DL-0120",
+            Self::Placement { .. } => "DL-0121",
+            Self::Pin { .. } => "DL-0122",
         }
     }
 }

@@ -3,7 +3,8 @@
 //! - [`BufferPool`] (`pool/`) hands out [`PoolBuffer`]s (`buffer`): filled by one owner, then shared as [`SharedBuffer`]s or
 //!   Arrow buffers without a copy, and back in their pool when the last reader drops them
 //! - `mapping`: memory from the kernel, with huge pages and NUMA binding where there are any
-//! - `topology/`: the machine
+//! - [`Topology`] (`topology/`): the machine's cores, NUMA nodes and caches
+//! - [`place`] (`placement`): which shard runs on which core
 //! - `machine`: how much memory there is
 //! - [`Degraded`] (`degraded`): what works worse than it could, and how to fix it
 //! - [`AllocError`] (`error`): what can go wrong
@@ -13,6 +14,7 @@ mod degraded;
 mod error;
 mod machine;
 mod mapping;
+mod placement;
 mod pool;
 mod topology;
 
@@ -20,8 +22,11 @@ pub use buffer::{PoolBuffer, SharedBuffer};
 pub use degraded::Degraded;
 pub use error::AllocError;
 pub use machine::memory_bytes;
+pub use placement::{Placement, SHARDS_MAX, ShardCount, ShardPlace, place};
 pub use pool::{BufferPool, HugePages, PoolOptions, PoolShape, PoolStats};
-pub use topology::NodeId;
+pub use topology::{
+    Core, CoreId, NodeId, NumaNode, SharedCache, Topology, TopologySource, pin_current_thread,
+};
 
 /// Alignment of buffers in bytes: what O_DIRECT asks of the common disks, and a page.
 pub const ALIGNMENT: usize = 4096;
