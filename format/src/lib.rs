@@ -5,7 +5,8 @@
 //! From the bottom up:
 //!
 //! * [`limits`] – every size and limit; [`error`] – what can go wrong; [`phys`] – physical types; [`mask`] – selection masks;
-//! * [`page`] – a page as a tree of nodes over buffers; [`encoding`] – values to pages and back.
+//! * [`page`] – a page as a tree of nodes over buffers; [`encoding`] – values to pages and back;
+//! * [`predicate`] – conditions over columns, pruned by statistics and evaluated on encoded data.
 
 pub mod encoding;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod limits;
 pub mod mask;
 pub mod page;
 pub mod phys;
+pub mod predicate;
 
 pub use encoding::{EncodeOptions, Profile};
 pub use error::{FormatError, Place, Result};
