@@ -226,6 +226,11 @@ impl BufferPool {
         &self.core.options
     }
 
+    /// Bytes in live buffers, rounded up to their size classes: the cheap part of [`stats`](Self::stats), one lock.
+    pub fn in_use(&self) -> usize {
+        self.core.state.lock().heap.in_use()
+    }
+
     /// What it has done and holds. Reads smaps, which takes milliseconds.
     pub fn stats(&self) -> PoolStats {
         self.core.stats()
