@@ -56,6 +56,51 @@ pub enum AllocError {
         /// What is wrong with the options, and what would be right.
         reason: String,
     },
+    /// A memory budget leaves no room now, or others wait for the room it has.
+    #[error(
+        "memory budget '{budget}' is used up: asked for {asked} bytes with {used} of {limit} bytes reserved; wait for \
+         others to finish, run fewer queries at once, or raise the limit"
+    )]
+    BudgetExceeded {
+        /// The budget that has no room: the one asked, or one above it.
+        budget: String,
+        /// Bytes asked for.
+        asked: usize,
+        /// Bytes reserved from that budget.
+        used: usize,
+        /// That budget's limit in bytes.
+        limit: usize,
+    },
+    /// The request is larger than a whole budget: waiting can't help.
+    #[error(
+        "{asked} bytes can never be reserved from memory budget '{budget}' of {limit} bytes; raise its limit or work \
+         in smaller pieces"
+    )]
+    BudgetTooSmall {
+        /// The budget that is too small: the one asked, or one above it.
+        budget: String,
+        /// Bytes asked for.
+        asked: usize,
+        /// That budget's limit in bytes.
+        limit: usize,
+    },
+    /// Memory was waited for in vain.
+    #[error(
+        "no {asked} bytes of memory budget '{budget}' became free within {waited:?}, with {used} of {limit} bytes \
+         reserved; look for a consumer that holds on to its batches, or raise the limit"
+    )]
+    BudgetTimeout {
+        /// The budget asked.
+        budget: String,
+        /// Bytes asked for.
+        asked: usize,
+        /// Bytes reserved from that budget at the end.
+        used: usize,
+        /// That budget's limit in bytes.
+        limit: usize,
+        /// How long was waited.
+        waited: std::time::Duration,
+    },
     /// A description of a machine can't be read.
     #[error("the topology '{description}' can't be used: {reason}")]
     InvalidTopology {
@@ -91,6 +136,9 @@ impl AllocError {
             Self::TooLarge { .. } => "DL-0102",
             Self::Map { .. } => "DL-0103",
             Self::InvalidPool { .. } => "DL-0104",
+            Self::BudgetExceeded { .. } => "DL-0110",
+            Self::BudgetTooSmall { .. } => "DL-0111",
+            Self::BudgetTimeout { .. } => "DL-0112",
             Self::InvalidTopology { .. } => "DL-0120",
             Self::Placement { .. } => "DL-0121",
             Self::Pin { .. } => "DL-0122",

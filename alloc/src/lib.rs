@@ -3,12 +3,14 @@
 //! - [`BufferPool`] (`pool/`) hands out [`PoolBuffer`]s (`buffer`): filled by one owner, then shared as [`SharedBuffer`]s or
 //!   Arrow buffers without a copy, and back in their pool when the last reader drops them
 //! - `mapping`: memory from the kernel, with huge pages and NUMA binding where there are any
+//! - [`MemoryBudget`] (`budget/`): limits on memory, in a tree, that can be asked, waited for and observed
 //! - [`Topology`] (`topology/`): the machine's cores, NUMA nodes and caches
 //! - [`place`] (`placement`): which shard runs on which core
 //! - `machine`: how much memory there is
 //! - [`Degraded`] (`degraded`): what works worse than it could, and how to fix it
 //! - [`AllocError`] (`error`): what can go wrong
 
+mod budget;
 mod buffer;
 mod degraded;
 mod error;
@@ -18,6 +20,7 @@ mod placement;
 mod pool;
 mod topology;
 
+pub use budget::{BudgetSnapshot, MemoryBudget, Reservation, Reserve};
 pub use buffer::{PoolBuffer, SharedBuffer};
 pub use degraded::Degraded;
 pub use error::AllocError;

@@ -13,15 +13,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;
 
 use super::class::{BlockClass, CLASSES, SMALL_CLASSES, class_bytes};
-use crate::ALIGNMENT;
 use crate::mapping::Mapping;
+use crate::{ALIGNMENT, Reservation};
 
 /// Length of the run that small blocks are cut from.
 const SLAB_BYTES: usize = 32 << 10;
 
-/// A chunk of memory with whatever must live as long as it.
+/// A mapping, and the budget's bytes that it takes: given back after it is unmapped.
 pub(crate) struct Chunk {
-    pub(crate) mapping: Mapping,
+    mapping: Mapping,
+    _charge: Option<Reservation>,
     free_bytes: usize,
 }
 
@@ -137,11 +138,11 @@ impl Heap {
     }
 
     /// Adds a mapping's memory.
-    pub(crate) fn add_chunk(&mut self, mapping: Mapping) {
+    pub(crate) fn add_chunk(&mut self, mapping: Mapping, charge: Option<Reservation>) {
         let (base, len) = (mapping.base().addr().get(), mapping.len());
         debug_assert!(base.is_multiple_of(ALIGNMENT) && len.is_multiple_of(ALIGNMENT) && len > 0);
         self.mapped += len;
-        self.chunks.insert(base, Chunk { mapping, free_bytes: 0 });
+        self.chunks.insert(base, Chunk { mapping, _charge: charge, free_bytes: 0 });
         self.release(base, len);
     }
 
@@ -157,8 +158,8 @@ impl Heap {
         }
     }
 
-    /// Takes out chunks that are wholly free, the highest addresses first, until no more than `keep` bytes are free. What it returns is for
-    /// the caller to unmap, outside of any lock.
+    /// Takes out chunks that are wholly free, the highest addresses first, until no more than `keep` bytes are free. What it
+    /// returns is for the caller to drop, outside of any lock: that unmaps memory and wakes who waits for the budget.
     pub(crate) fn take_empty_chunks(&mut self, keep: usize) -> Vec<Chunk> {
         let mut excess = self.free().saturating_sub(keep);
         let mut empty: Vec<usize> = Vec::new();

@@ -10,13 +10,13 @@ mod heap;
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use class::BlockClass;
 use heap::Heap;
 
 use crate::mapping::{self, HUGE_PAGE, Mapping};
-use crate::{ALIGNMENT, AllocError, Degraded, NodeId, PoolBuffer};
+use crate::{ALIGNMENT, AllocError, Degraded, MemoryBudget, NodeId, PoolBuffer, Reservation};
 
 /// A growing pool maps chunks of at least this, and of more the larger it is.
 const CHUNK_BYTES_MIN: usize = HUGE_PAGE;
@@ -60,6 +60,8 @@ pub struct PoolOptions {
     pub huge_pages: HugePages,
     /// How it gets its memory.
     pub shape: PoolShape,
+    /// What to reserve the bytes from that it maps.
+    pub budget: Option<MemoryBudget>,
 }
 
 impl PoolOptions {
@@ -71,6 +73,7 @@ impl PoolOptions {
             limit_bytes,
             huge_pages: HugePages::default(),
             shape: PoolShape::Growing { retain_bytes: limit_bytes / 4 },
+            budget: None,
         }
     }
 
@@ -242,6 +245,13 @@ impl BufferPool {
             self.core.trim_to(retain_bytes);
         }
     }
+
+    /// Gives every wholly free chunk back to the kernel, and its bytes to the budget. An arena keeps its mapping.
+    pub fn trim_all(&self) {
+        if !self.core.pages_only {
+            self.core.trim_to(0);
+        }
+    }
 }
 
 impl std::fmt::Debug for BufferPool {
@@ -293,46 +303,47 @@ impl PoolCore {
     #[cold]
     fn take_uncached(
         &self,
-        state: &mut PoolState,
+        state: &mut MutexGuard<'_, PoolState>,
         class: BlockClass,
         bytes: usize,
     ) -> Result<NonNull<u8>, AllocError> {
-        let heap = &mut state.heap;
-        if let Some(block) = heap.take_carved(class, bytes) {
+        if let Some(block) = state.heap.take_carved(class, bytes) {
             return Ok(block);
         }
         // Blocks of other sizes hoard a good part of the memory: joining them is better than growing.
-        if heap.cached() >= (heap.mapped() / 4).max(bytes.saturating_mul(4)) {
-            heap.flush();
-            if let Some(block) = heap.take_carved(class, bytes) {
+        if state.heap.cached() >= (state.heap.mapped() / 4).max(bytes.saturating_mul(4)) {
+            state.heap.flush();
+            if let Some(block) = state.heap.take_carved(class, bytes) {
                 return Ok(block);
             }
         }
-        if self.grow(state, bytes)?
-            && let Some(block) = state.heap.take_carved(class, bytes)
-        {
-            return Ok(block);
+        let mut refused = self.grow(state, bytes).err();
+        if refused.is_some() {
+            state.heap.flush();
         }
-        state.heap.flush();
         if let Some(block) = state.heap.take_carved(class, bytes) {
             return Ok(block);
         }
         // Free chunks too short for this request count towards the limit: exchange them for one that is long enough.
-        if !self.pages_only {
-            drop(state.heap.take_empty_chunks(0));
-            if self.grow(state, bytes)?
-                && let Some(block) = state.heap.take_carved(class, bytes)
-            {
+        let empty = if self.pages_only { Vec::new() } else { state.heap.take_empty_chunks(0) };
+        if !empty.is_empty() {
+            MutexGuard::unlocked(state, || drop(empty));
+            refused = self.grow(state, bytes).err();
+            if let Some(block) = state.heap.take_carved(class, bytes) {
                 return Ok(block);
             }
         }
         state.exhausted += 1;
-        Err(AllocError::Exhausted {
+        Err(refused.unwrap_or_else(|| self.exhausted(state, bytes)))
+    }
+
+    fn exhausted(&self, state: &PoolState, asked: usize) -> AllocError {
+        AllocError::Exhausted {
             pool: self.options.name.clone(),
-            asked: bytes,
+            asked,
             in_use: state.heap.in_use(),
             limit: self.options.limit_bytes,
-        })
+        }
     }
 
     #[cold]
@@ -341,37 +352,52 @@ impl PoolCore {
         AllocError::TooLarge { pool: self.options.name.clone(), asked, limit: self.options.limit_bytes }
     }
 
-    /// Maps another chunk that holds a block of `bytes`; false where the limit forbids.
-    fn grow(&self, state: &mut PoolState, bytes: usize) -> Result<bool, AllocError> {
-        if self.pages_only {
-            return Ok(false);
-        }
+    /// Maps another chunk that holds a block of `bytes`, or says what forbids it.
+    fn grow(&self, state: &mut MutexGuard<'_, PoolState>, bytes: usize) -> Result<(), AllocError> {
         let mapped = state.heap.mapped();
         let room = self.options.limit_bytes - mapped;
-        let needed = bytes.max(heap::run_bytes_of(bytes));
-        if needed > room {
-            return Ok(false);
+        let needed = heap::run_bytes_of(bytes);
+        if self.pages_only || needed > room {
+            return Err(self.exhausted(state, bytes));
         }
-        let wanted = (mapped / 8).next_multiple_of(HUGE_PAGE).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+        let usual = (mapped / 8).next_multiple_of(HUGE_PAGE).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
         // Whole huge pages, except for a buffer with a chunk of its own: a shared last page would keep it mapped.
-        let whole = if bytes > class::CLASSED_BYTES_MAX {
+        let wanted = if bytes > class::CLASSED_BYTES_MAX {
             needed
         } else {
-            needed.next_multiple_of(HUGE_PAGE).max(wanted)
+            needed.next_multiple_of(HUGE_PAGE).max(usual).min(room)
         };
-        let len = whole.min(room);
-        let mapping = self.map(state, len)?;
-        state.heap.add_chunk(mapping);
-        Ok(true)
+        // A budget without room for a good chunk may have room for the least that will do.
+        let (len, charge) = match self.charge(wanted) {
+            Ok(charge) => (wanted, charge),
+            Err(_) => (needed, self.charge(needed)?),
+        };
+        match self.map(state, len) {
+            Ok(mapping) => {
+                state.heap.add_chunk(mapping, charge);
+                Ok(())
+            }
+            Err(error) => {
+                // Giving bytes back wakes who waits for them, which must not happen under the pool's lock.
+                MutexGuard::unlocked(state, || drop(charge));
+                Err(error)
+            }
+        }
+    }
+
+    /// Reserves the bytes of a new chunk, where there is a budget.
+    fn charge(&self, bytes: usize) -> Result<Option<Reservation>, AllocError> {
+        self.options.budget.as_ref().map(|budget| budget.try_reserve(bytes)).transpose()
     }
 
     fn map_arena(&self) -> Result<(), AllocError> {
+        let charge = self.charge(self.options.limit_bytes)?;
         let mut state = self.state.lock();
         let mapping = self.map(&mut state, self.options.limit_bytes)?;
         // A kernel without MADV_POPULATE_WRITE touches the pages later, one by one: slower at first, not wrong.
         let populated = mapping.populate().is_ok();
         let range = (mapping.base().addr().get(), mapping.len());
-        state.heap.add_chunk(mapping);
+        state.heap.add_chunk(mapping, charge);
         if populated
             && self.options.huge_pages == HugePages::Try
             && let Some(seen) = mapping::residency(&[range])

@@ -104,7 +104,10 @@ impl PageBuilder {
             + self.buffers.len() * size_of::<BufferRecord>();
         let base = head.next_multiple_of(PAGE_ALIGN);
         let total = base + self.data.len();
-        if self.nodes.len() > PAGE_NODES_MAX || self.buffers.len() > PAGE_BUFFERS_MAX || total > PAGE_BYTES_MAX {
+        if self.nodes.len() > PAGE_NODES_MAX
+            || self.buffers.len() > PAGE_BUFFERS_MAX
+            || total > PAGE_BYTES_MAX
+        {
             return Err(FormatError::invalid(
                 "writing a page",
                 format!(
@@ -119,7 +122,10 @@ impl PageBuilder {
         out.extend_from_slice(&[self.nodes.len() as u8, self.buffers.len() as u8, self.flags, 0]);
         out.extend_from_slice(cast_slice(&self.nodes));
         for (offset, len) in self.buffers {
-            out.extend_from_slice(bytes_of(&BufferRecord { offset: (base + offset) as u32, len: len as u32 }));
+            out.extend_from_slice(bytes_of(&BufferRecord {
+                offset: (base + offset) as u32,
+                len: len as u32,
+            }));
         }
         out.resize(base, 0);
         out.extend_from_slice(&self.data);

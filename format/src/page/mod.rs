@@ -70,12 +70,12 @@ impl EncodingKind {
     /// The kind with this code.
     pub fn from_code(code: u8) -> Option<Self> {
         use EncodingKind::{
-            Alp, AlpRd, BitPack, Bitmap, BytesPlain, Constant, Delta, Dictionary, Fsst, Narrow, Pco, Plain, RunEnd, Sequence,
-            Sparse, Zstd,
+            Alp, AlpRd, BitPack, Bitmap, BytesPlain, Constant, Delta, Dictionary, Fsst, Narrow, Pco, Plain,
+            RunEnd, Sequence, Sparse, Zstd,
         };
         const ALL: [EncodingKind; 16] = [
-            Plain, Constant, BitPack, Delta, RunEnd, Sequence, Sparse, Dictionary, Alp, AlpRd, Fsst, Zstd, Pco, Narrow,
-            BytesPlain, Bitmap,
+            Plain, Constant, BitPack, Delta, RunEnd, Sequence, Sparse, Dictionary, Alp, AlpRd, Fsst, Zstd,
+            Pco, Narrow, BytesPlain, Bitmap,
         ];
         ALL.get(code as usize).copied()
     }

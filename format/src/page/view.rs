@@ -34,12 +34,23 @@ impl<'a> PageView<'a> {
             return bad(format!("{} bytes are fewer than a page header", page.len()));
         }
         if page.as_ptr().align_offset(PAGE_ALIGN) != 0 {
-            return Err(FormatError::invalid("reading a page", "its buffer is not aligned to 64 bytes".to_owned()));
+            return Err(FormatError::invalid(
+                "reading a page",
+                "its buffer is not aligned to 64 bytes".to_owned(),
+            ));
         }
         let values = u32::from_le_bytes([page[0], page[1], page[2], page[3]]) as usize;
         let (nodes, buffers, flags) = (page[4] as usize, page[5] as usize, page[6]);
-        if values > PAGE_VALUES_MAX || nodes == 0 || nodes > PAGE_NODES_MAX || buffers > PAGE_BUFFERS_MAX || flags > 1 || page[7] != 0 {
-            return bad(format!("header says {values} values, {nodes} nodes, {buffers} buffers, flags {flags}"));
+        if values > PAGE_VALUES_MAX
+            || nodes == 0
+            || nodes > PAGE_NODES_MAX
+            || buffers > PAGE_BUFFERS_MAX
+            || flags > 1
+            || page[7] != 0
+        {
+            return bad(format!(
+                "header says {values} values, {nodes} nodes, {buffers} buffers, flags {flags}"
+            ));
         }
         let head = PAGE_HEADER_BYTES + nodes * size_of::<NodeRecord>() + buffers * size_of::<BufferRecord>();
         if page.len() < head {
@@ -49,8 +60,16 @@ impl<'a> PageView<'a> {
         for i in 0..buffers {
             let b = view.buffer_record(i);
             let end = b.offset as u64 + b.len as u64;
-            if !(b.offset as usize).is_multiple_of(PAGE_ALIGN) || (b.offset as usize) < head || end > page.len() as u64 {
-                return bad(format!("buffer {i} at {} of {} bytes is outside the page of {}", b.offset, b.len, page.len()));
+            if !(b.offset as usize).is_multiple_of(PAGE_ALIGN)
+                || (b.offset as usize) < head
+                || end > page.len() as u64
+            {
+                return bad(format!(
+                    "buffer {i} at {} of {} bytes is outside the page of {}",
+                    b.offset,
+                    b.len,
+                    page.len()
+                ));
             }
         }
         for i in 0..nodes {
@@ -69,7 +88,10 @@ impl<'a> PageView<'a> {
         let end = if flags & FLAG_VALIDITY == 0 {
             end
         } else {
-            if end >= nodes || view.record(end).ptype != PhysType::Bool as u8 || view.record(end).len as usize != values {
+            if end >= nodes
+                || view.record(end).ptype != PhysType::Bool as u8
+                || view.record(end).len as usize != values
+            {
                 return bad("the validity tree is missing or is not one bit a value".to_owned());
             }
             view.validity = Some(end);
@@ -115,11 +137,18 @@ impl<'a> PageView<'a> {
 
     /// Every node's encoding in the values' tree, root first, as `inspect` prints it.
     pub fn kinds(&self) -> Vec<EncodingKind> {
-        (0..self.validity.unwrap_or(self.nodes)).filter_map(|i| EncodingKind::from_code(self.record(i).kind)).collect()
+        (0..self.validity.unwrap_or(self.nodes))
+            .filter_map(|i| EncodingKind::from_code(self.record(i).kind))
+            .collect()
     }
 
     fn node(&self, index: usize) -> NodeView<'a> {
-        NodeView { page: self.page, buffer_table: PAGE_HEADER_BYTES + self.nodes * size_of::<NodeRecord>(), record: self.record(index), index }
+        NodeView {
+            page: self.page,
+            buffer_table: PAGE_HEADER_BYTES + self.nodes * size_of::<NodeRecord>(),
+            record: self.record(index),
+            index,
+        }
     }
 
     /// Number of buffers in the page.
