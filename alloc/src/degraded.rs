@@ -36,6 +36,22 @@ pub enum Degraded {
     },
 }
 
+impl Degraded {
+    /// Whether registering `needed_bytes` of buffers with the kernel would exceed what this process may lock.
+    pub fn of_memlock(needed_bytes: usize) -> Option<Degraded> {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: getrlimit writes one `rlimit`; geteuid takes nothing.
+        let (done, user) =
+            unsafe { (libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit), libc::geteuid()) };
+        // The limit doesn't bind root.
+        if done != 0 || user == 0 || limit.rlim_cur == libc::RLIM_INFINITY {
+            return None;
+        }
+        let limit_bytes = usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX);
+        (limit_bytes < needed_bytes).then_some(Self::MemlockTooSmall { needed_bytes, limit_bytes })
+    }
+}
+
 impl std::fmt::Display for Degraded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -63,5 +79,33 @@ impl std::fmt::Display for Degraded {
                  Fix: install libhwloc, or mount /sys"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_says_what_and_how_to_fix_it() {
+        let pool = || "scan".to_owned();
+        for (degraded, what) in [
+            (Degraded::NoHugePages { pool: pool(), reason: "none today".into() }, "none today"),
+            (Degraded::NotBound { pool: pool(), node: NodeId(3), errno: libc::EPERM }, "not permitted"),
+            (Degraded::MemlockTooSmall { needed_bytes: 77, limit_bytes: 66 }, "66 of 77"),
+            (Degraded::TopologyUnknown { reason: "hwloc: lost".into() }, "hwloc: lost"),
+        ] {
+            let text = degraded.to_string();
+            assert!(text.contains(what) && text.contains("Fix: "), "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn memlock_is_enough_for_nothing_and_for_root() {
+        assert_eq!(Degraded::of_memlock(0), None);
+        // SAFETY: takes nothing.
+        let root = unsafe { libc::geteuid() } == 0;
+        assert!(!root || Degraded::of_memlock(usize::MAX).is_none());
     }
 }

@@ -6,7 +6,7 @@
 //! - [`MemoryBudget`] (`budget/`): limits on memory, in a tree, that can be asked, waited for and observed
 //! - [`Topology`] (`topology/`): the machine's cores, NUMA nodes and caches
 //! - [`place`] (`placement`): which shard runs on which core
-//! - `machine`: how much memory there is
+//! - [`Machine`] (`machine`): what machine this is, and how much memory there is
 //! - [`Degraded`] (`degraded`): what works worse than it could, and how to fix it
 //! - [`AllocError`] (`error`): what can go wrong
 
@@ -24,7 +24,7 @@ pub use budget::{BudgetSnapshot, MemoryBudget, Reservation, Reserve};
 pub use buffer::{PoolBuffer, SharedBuffer};
 pub use degraded::Degraded;
 pub use error::AllocError;
-pub use machine::memory_bytes;
+pub use machine::{Machine, memory_bytes};
 pub use placement::{Placement, SHARDS_MAX, ShardCount, ShardPlace, place};
 pub use pool::{BufferPool, HugePages, PoolOptions, PoolShape, PoolStats};
 pub use topology::{

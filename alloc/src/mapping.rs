@@ -80,12 +80,6 @@ impl Mapping {
         self.advise(libc::MADV_NOHUGEPAGE)
     }
 
-    /// Makes every page present and writable now, on the calling thread (`MADV_POPULATE_WRITE`, Linux 5.14; older kernels
-    /// leave it to the first touch).
-    pub(crate) fn populate(&self) -> Result<(), i32> {
-        self.advise(libc::MADV_POPULATE_WRITE)
-    }
-
     fn advise(&self, advice: i32) -> Result<(), i32> {
         if cfg!(miri) {
             return Err(libc::ENOSYS);

@@ -1,9 +1,11 @@
 //! Properties of buffer pools, seen from outside.
 
 use deltalite_alloc::{
-    ALIGNMENT, AllocError, BufferPool, HugePages, MIN_ALIGNMENT, PoolBuffer, PoolOptions, PoolShape,
+    ALIGNMENT, AllocError, BufferPool, Degraded, HugePages, MIN_ALIGNMENT, NodeId, PoolBuffer, PoolOptions,
+    PoolShape, SharedBuffer,
 };
 use proptest::prelude::*;
+use std::sync::mpsc;
 
 const MIB: usize = 1 << 20;
 
@@ -134,7 +136,7 @@ fn check_steps(options: PoolOptions, steps: Vec<Step>) -> Result<(), TestCaseErr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 200 }))]
 
     #[test]
     fn growing_pools_keep_their_promises(
@@ -215,4 +217,122 @@ fn impossible_options_are_errors() {
     }
     let error = BufferPool::new(PoolOptions::arena("vast", 1 << 62)).unwrap_err();
     assert_eq!(error.code(), "DL-0103");
+}
+
+#[test]
+fn buffers_return_from_any_thread() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = if cfg!(miri) { 20 } else { 5000 };
+    for options in [PoolOptions::growing("threads", 24 * MIB), PoolOptions::arena("threads", 8 * MIB)] {
+        let pool = BufferPool::new(options).unwrap();
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::sync_channel(8)).unzip();
+        std::thread::scope(|scope| {
+            for (thread, receiver) in receivers.into_iter().enumerate() {
+                // Each fills buffers for the next and drops those of the one before.
+                let next: mpsc::SyncSender<SharedBuffer> = senders[(thread + 1) % THREADS].clone();
+                let pool = pool.clone();
+                scope.spawn(move || {
+                    let mut refused = 0;
+                    for round in 0..ROUNDS {
+                        let len = [100, 5_000, 70_000, 200_000][(round + thread) % 4];
+                        match pool.take(len) {
+                            Ok(mut buffer) => {
+                                let mark = (round ^ thread << 4) as u8;
+                                let bytes = buffer.as_mut_slice();
+                                bytes[0] = mark;
+                                bytes[len - 1] = mark;
+                                if let Err(mpsc::TrySendError::Disconnected(_)) =
+                                    next.try_send(buffer.freeze())
+                                {
+                                    break;
+                                }
+                            }
+                            Err(AllocError::Exhausted { .. }) => refused += 1,
+                            Err(other) => panic!("{other}"),
+                        }
+                        while let Ok(shared) = receiver.try_recv() {
+                            assert_eq!(shared.as_slice().first(), shared.as_slice().last());
+                        }
+                        if round % 512 == 0 {
+                            pool.trim_all();
+                        }
+                    }
+                    assert!(refused < ROUNDS);
+                });
+            }
+            drop(senders);
+        });
+        let stats = pool.stats();
+        assert_eq!((stats.in_use, stats.taken), (0, stats.returned));
+        assert!(stats.peak <= stats.limit);
+        drop(pool.take(8 * MIB).unwrap());
+    }
+}
+
+#[test]
+fn a_trimmed_pool_gives_its_memory_back() {
+    let options = PoolOptions {
+        shape: PoolShape::Growing { retain_bytes: 4 * MIB },
+        ..PoolOptions::growing("trimmed", 256 * MIB)
+    };
+    let pool = BufferPool::new(options).unwrap();
+    let buffers: Vec<PoolBuffer> = (0..300).map(|_| pool.take(200_000).unwrap()).collect();
+    assert!(pool.stats().mapped >= 60 * MIB);
+    // Returning so much trims by itself, to near the amount to retain.
+    drop(buffers);
+    assert!(pool.stats().free <= 16 * MIB, "{:?}", pool.stats());
+    let kept = pool.take(10 * MIB).unwrap();
+    pool.trim();
+    assert!(pool.stats().free <= 4 * MIB);
+    pool.trim_all();
+    assert_eq!(pool.stats().mapped, kept.capacity());
+}
+
+#[test]
+fn mixed_sizes_share_a_small_pool() {
+    // Each size in turn takes all there is: what the one before left in its lists must come back.
+    let pool = BufferPool::new(PoolOptions::growing("mixed", 4 * MIB)).unwrap();
+    for len in [64, 3 * MIB, 1000, 4096, MIB, 64, 4 * MIB, 100_000] {
+        let mut taken = Vec::new();
+        loop {
+            match pool.take(len) {
+                Ok(buffer) => taken.push(buffer),
+                Err(AllocError::Exhausted { .. }) => break,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        let bytes: usize = taken.iter().map(PoolBuffer::capacity).sum();
+        assert!(bytes >= 3 * MIB, "{len}: {bytes} bytes of buffers");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "asks the kernel")]
+fn huge_pages_are_there_or_reported() {
+    for options in [PoolOptions::growing("huge", 64 * MIB), PoolOptions::arena("huge", 16 * MIB)] {
+        let pool = BufferPool::new(options).unwrap();
+        pool.take(16 * MIB).unwrap().as_mut_slice().fill(1);
+        let stats = pool.stats();
+        assert!(stats.resident_bytes >= 16 * MIB);
+        let reported = stats.degraded.iter().any(|d| matches!(d, Degraded::NoHugePages { .. }));
+        assert_eq!(reported, stats.huge_page_bytes < stats.resident_bytes / 2, "{stats:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "asks the kernel")]
+fn a_node_that_is_not_there_is_reported_once() {
+    let options = PoolOptions { node: Some(NodeId(900)), ..PoolOptions::growing("elsewhere", 64 * MIB) };
+    let pool = BufferPool::new(options).unwrap();
+    let _buffers: Vec<PoolBuffer> = (0..10).map(|_| pool.take(3 * MIB).unwrap()).collect();
+    let bound: Vec<Degraded> =
+        pool.stats().degraded.into_iter().filter(|d| matches!(d, Degraded::NotBound { .. })).collect();
+    assert!(matches!(&bound[..], [Degraded::NotBound { node: NodeId(900), .. }]), "{bound:?}");
+}
+
+#[test]
+fn the_global_pool_serves_everybody() {
+    let buffer = BufferPool::global().take(1_000_000).unwrap();
+    assert_eq!((buffer.pool_name(), buffer.as_slice()[999_999]), ("global", 0));
+    assert!(BufferPool::global().stats().in_use >= buffer.capacity());
 }

@@ -42,8 +42,8 @@ pub enum PoolShape {
         /// Free bytes that it keeps for the next request.
         retain_bytes: usize,
     },
-    /// One contiguous mapping of the limit's size, made and touched up front: what io_uring can register. Every buffer starts
-    /// at a multiple of 4 KiB.
+    /// One contiguous mapping of the limit's size, made up front: what io_uring can register, which also brings its pages
+    /// into memory; unregistered, each comes in when first touched. Every buffer starts at a multiple of 4 KiB.
     Arena,
 }
 
@@ -161,7 +161,7 @@ impl PoolState {
 impl std::panic::RefUnwindSafe for PoolCore {}
 
 impl BufferPool {
-    /// Makes a pool. An arena maps and touches its memory now, on this thread; a growing pool maps nothing yet.
+    /// Makes a pool. An arena maps its memory now; a growing pool maps nothing yet.
     /// Limits round down to whole pages.
     pub fn new(mut options: PoolOptions) -> Result<Self, AllocError> {
         let limit = options.limit_bytes;
@@ -394,18 +394,7 @@ impl PoolCore {
         let charge = self.charge(self.options.limit_bytes)?;
         let mut state = self.state.lock();
         let mapping = self.map(&mut state, self.options.limit_bytes)?;
-        // A kernel without MADV_POPULATE_WRITE touches the pages later, one by one: slower at first, not wrong.
-        let populated = mapping.populate().is_ok();
-        let range = (mapping.base().addr().get(), mapping.len());
         state.heap.add_chunk(mapping, charge);
-        if populated
-            && self.options.huge_pages == HugePages::Try
-            && let Some(seen) = mapping::residency(&[range])
-            && seen.huge_bytes < range.1 / HUGE_PAGE * HUGE_PAGE / 2
-        {
-            let reason = format!("the kernel gave {} of {} bytes", seen.huge_bytes, range.1);
-            state.degrade(Degraded::NoHugePages { pool: self.options.name.clone(), reason });
-        }
         Ok(())
     }
 
