@@ -28,3 +28,7 @@ pub const PAGE_NODES_MAX: usize = 32;
 pub const PAGE_BUFFERS_MAX: usize = 96;
 /// Deepest nesting of types.
 pub const TYPE_DEPTH_MAX: usize = 64;
+/// Longest bound of a column that is kept whole, in bytes.
+pub const BOUND_BYTES_MAX: usize = 64;
+/// Largest bloom filter of a chunk, in bytes.
+pub const BLOOM_BYTES_MAX: usize = 8 << 20;
