@@ -10,8 +10,9 @@ use crate::pool::{BlockClass, PoolCore};
 
 /// A buffer that one owner fills; it returns to its pool when dropped, on whatever thread.
 ///
-/// Its bytes are always initialised: zero the first time, later whatever the previous owner left there. It starts at a
-/// multiple of [`ALIGNMENT`](crate::ALIGNMENT), except that a `Growing` pool's buffers of less than 4 KiB start at a multiple of 64.
+/// Its bytes are always initialised: zero the first time, later whatever the previous owner left there. It
+/// starts at a multiple of [`ALIGNMENT`](crate::ALIGNMENT), except that a `Growing` pool's buffers of less
+/// than 4 KiB start at a multiple of 64.
 ///
 /// ```
 /// use deltalite_alloc::BufferPool;
@@ -38,8 +39,8 @@ unsafe impl Sync for PoolBuffer {}
 impl PoolBuffer {
     /// # Safety
     ///
-    /// `ptr` is the start of a live block of `capacity` initialised bytes of `pool` and class `class`, owned by nobody else;
-    /// `len <= capacity`.
+    /// `ptr` is the start of a live block of `capacity` initialised bytes of `pool` and class `class`, owned
+    /// by nobody else; `len <= capacity`.
     pub(crate) unsafe fn from_block(
         ptr: NonNull<u8>,
         len: usize,
@@ -103,8 +104,8 @@ impl PoolBuffer {
         self.ptr.as_ptr()
     }
 
-    /// The first byte, to be written (by the kernel, for one); valid for [`capacity`](Self::capacity) bytes while the buffer
-    /// lives, wherever the `PoolBuffer` itself moves.
+    /// The first byte, to be written (by the kernel, for one); valid for [`capacity`](Self::capacity) bytes
+    /// while the buffer lives, wherever the `PoolBuffer` itself moves.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.ptr.as_ptr()
     }
@@ -112,14 +113,16 @@ impl PoolBuffer {
     /// The bytes in use as values of `T`: as many whole ones as fit into the length.
     pub fn typed<T: bytemuck::Pod>(&self) -> &[T] {
         const { assert!(align_of::<T>() <= crate::MIN_ALIGNMENT && size_of::<T>() > 0) };
-        // SAFETY: aligned to at least MIN_ALIGNMENT, in bounds, initialised, and any bytes are a valid `T: Pod`.
+        // SAFETY: aligned to at least MIN_ALIGNMENT, in bounds, initialised, and any bytes are a valid `T:
+        // Pod`.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().cast::<T>(), self.len / size_of::<T>()) }
     }
 
     /// The bytes in use as values of `T`, to be written: as many whole ones as fit into the length.
     pub fn typed_mut<T: bytemuck::Pod>(&mut self) -> &mut [T] {
         const { assert!(align_of::<T>() <= crate::MIN_ALIGNMENT && size_of::<T>() > 0) };
-        // SAFETY: as in `typed`, through a unique borrow; whatever is written as `T: Pod` leaves initialised bytes.
+        // SAFETY: as in `typed`, through a unique borrow; whatever is written as `T: Pod` leaves initialised
+        // bytes.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr().cast::<T>(), self.len / size_of::<T>()) }
     }
 
@@ -129,10 +132,12 @@ impl PoolBuffer {
         SharedBuffer { owner: Arc::new(self), start: 0, len }
     }
 
-    /// Becomes an Arrow buffer without a copy; the memory returns to its pool when the last array over it is dropped.
+    /// Becomes an Arrow buffer without a copy; the memory returns to its pool when the last array over it is
+    /// dropped.
     pub fn into_arrow(self) -> Buffer {
         let (ptr, len) = (self.ptr, self.len);
-        // SAFETY: `len` initialised bytes at `ptr` live as long as the owner, which nobody can write through any more.
+        // SAFETY: `len` initialised bytes at `ptr` live as long as the owner, which nobody can write through
+        // any more.
         unsafe { Buffer::from_custom_allocation(ptr, len, Arc::new(self)) }
     }
 }
@@ -160,7 +165,8 @@ impl std::fmt::Debug for PoolBuffer {
     }
 }
 
-/// Bytes of a pool that many may read, on any thread; the memory returns to its pool when the last of them is dropped.
+/// Bytes of a pool that many may read, on any thread; the memory returns to its pool when the last of them is
+/// dropped.
 ///
 /// ```
 /// use deltalite_alloc::BufferPool;

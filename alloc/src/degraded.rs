@@ -101,7 +101,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "asks the kernel")]
     fn memlock_is_enough_for_nothing_and_for_root() {
         assert_eq!(Degraded::of_memlock(0), None);
         // SAFETY: takes nothing.

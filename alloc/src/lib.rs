@@ -1,7 +1,8 @@
 //! NUMA topology, aligned buffer pools and memory budgets for DeltaLite.
 //!
-//! - [`BufferPool`] (`pool/`) hands out [`PoolBuffer`]s (`buffer`): filled by one owner, then shared as [`SharedBuffer`]s or
-//!   Arrow buffers without a copy, and back in their pool when the last reader drops them
+//! - [`BufferPool`] (`pool/`) hands out [`PoolBuffer`]s (`buffer`): filled by one owner, then shared as
+//!   [`SharedBuffer`]s or Arrow buffers without a copy, and back in their pool when the last reader drops
+//!   them
 //! - `mapping`: memory from the kernel, with huge pages and NUMA binding where there are any
 //! - [`MemoryBudget`] (`budget/`): limits on memory, in a tree, that can be asked, waited for and observed
 //! - [`Topology`] (`topology/`): the machine's cores, NUMA nodes and caches
@@ -34,5 +35,6 @@ pub use topology::{
 /// Alignment of buffers in bytes: what O_DIRECT asks of the common disks, and a page.
 pub const ALIGNMENT: usize = 4096;
 
-/// Alignment of the small buffers (below 4 KiB) of a growing pool in bytes: a cache line, and what Arrow recommends.
+/// Alignment of the small buffers (below 4 KiB) of a growing pool in bytes: a cache line, and what Arrow
+/// recommends.
 pub const MIN_ALIGNMENT: usize = 64;

@@ -53,7 +53,8 @@ impl std::fmt::Display for Machine {
     }
 }
 
-/// Memory that this process may use in bytes: the machine's, or what the nearest limit of its cgroup leaves of it.
+/// Memory that this process may use in bytes: the machine's, or what the nearest limit of its cgroup leaves
+/// of it.
 pub fn memory_bytes() -> usize {
     let machine = physical_bytes();
     cgroup_limit().map_or(machine, |limit| limit.min(machine))
@@ -72,9 +73,6 @@ fn physical_bytes() -> usize {
 
 /// The lowest limit between this process's cgroup and the root (cgroup v2, then v1).
 fn cgroup_limit() -> Option<usize> {
-    if cfg!(miri) {
-        return None;
-    }
     let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let mut lowest: Option<usize> = None;
     for line in own.lines() {
@@ -98,7 +96,6 @@ fn cgroup_limit() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     #[test]
-    #[cfg_attr(miri, ignore = "reads files")]
     fn this_machine_is_described() {
         let machine = super::Machine::detect();
         assert!(machine.memory_bytes >= 1 << 20 && machine.memory_bytes <= super::physical_bytes());

@@ -1,4 +1,5 @@
-//! Anonymous memory from the kernel: aligned for huge pages, advised, bound to a node, and looked at in smaps.
+//! Anonymous memory from the kernel: aligned for huge pages, advised, bound to a node, and looked at in
+//! smaps.
 
 use std::ptr::NonNull;
 
@@ -18,10 +19,10 @@ unsafe impl Send for Mapping {}
 
 impl Mapping {
     /// Maps `len` bytes (a multiple of 4 KiB, not 0), or the kernel's error number. No page is touched.
-    #[cfg(not(miri))]
     pub(crate) fn anonymous(len: usize) -> Result<Self, i32> {
         let padded = len.checked_add(HUGE_PAGE).ok_or(libc::ENOMEM)?;
-        // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches no memory of
+        // ours.
         let mapped = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -37,27 +38,20 @@ impl Mapping {
         }
         let mapped = mapped.cast::<u8>();
         let head = mapped.align_offset(HUGE_PAGE);
-        let tail = padded - head - len;
-        // SAFETY: `head <= HUGE_PAGE`, so that all of `head..head + len` lies within the mapping just made; the ends cut off
-        // are whole pages of it that nothing points to.
+        // Pages may be larger than 4 KiB (64 KiB on some aarch64 systems): only whole ones can be cut off.
+        let kept = len.next_multiple_of(page_bytes()).min(padded - head);
+        let tail = padded - head - kept;
+        // SAFETY: `head <= HUGE_PAGE`, so that all of `head..head + len` lies within the mapping just made;
+        // the ends cut off are whole pages of it that nothing points to.
         unsafe {
             if head > 0 {
                 libc::munmap(mapped.cast(), head);
             }
             if tail > 0 {
-                libc::munmap(mapped.add(head + len).cast(), tail);
+                libc::munmap(mapped.add(head + kept).cast(), tail);
             }
             Ok(Self { base: NonNull::new_unchecked(mapped.add(head)), len })
         }
-    }
-
-    /// Miri knows no partial unmapping: there the global allocator stands in.
-    #[cfg(miri)]
-    pub(crate) fn anonymous(len: usize) -> Result<Self, i32> {
-        let layout = std::alloc::Layout::from_size_align(len, HUGE_PAGE).map_err(|_| libc::ENOMEM)?;
-        // SAFETY: the layout's size is not 0.
-        let base = unsafe { std::alloc::alloc_zeroed(layout) };
-        NonNull::new(base).map(|base| Self { base, len }).ok_or(libc::ENOMEM)
     }
 
     /// The first byte.
@@ -81,24 +75,18 @@ impl Mapping {
     }
 
     fn advise(&self, advice: i32) -> Result<(), i32> {
-        if cfg!(miri) {
-            return Err(libc::ENOSYS);
-        }
         // SAFETY: the range is this mapping; none of the advice used here changes its contents.
         let done = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, advice) };
         if done == 0 { Ok(()) } else { Err(last_errno()) }
     }
 
-    /// Names the mapping in `/proc/self/maps` and smaps, which also keeps the kernel from merging it with its neighbours (Linux
-    /// 5.17; elsewhere without effect).
+    /// Names the mapping in `/proc/self/maps` and smaps, which also keeps the kernel from merging it with its
+    /// neighbours (Linux 5.17; elsewhere without effect).
     pub(crate) fn name(&self, name: &str) {
         const PR_SET_VMA: i32 = 0x5356_4d41;
         const PR_SET_VMA_ANON_NAME: libc::c_ulong = 0;
         /// The kernel's limit is 80 bytes with the final zero.
         const NAME_BYTES_MAX: usize = 79;
-        if cfg!(miri) {
-            return;
-        }
         // The kernel refuses control and non-ASCII characters, and \ ` $ [ ].
         let mut text: Vec<u8> = format!("deltalite:{name}")
             .bytes()
@@ -106,19 +94,17 @@ impl Mapping {
             .take(NAME_BYTES_MAX)
             .collect();
         text.push(0);
-        // SAFETY: the range is this mapping and the name ends in 0. A name is for observing: a refusal changes nothing.
+        // SAFETY: the range is this mapping and the name ends in 0. A name is for observing: a refusal
+        // changes nothing.
         unsafe {
             libc::prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, self.base.as_ptr(), self.len, text.as_ptr());
         }
     }
 
-    /// Prefers `node` for the pages of this mapping, from which the kernel strays only when the node is full: binding strictly
-    /// would have the process killed instead.
+    /// Prefers `node` for the pages of this mapping, from which the kernel strays only when the node is full:
+    /// binding strictly would have the process killed instead.
     pub(crate) fn prefer_node(&self, node: NodeId) -> Result<(), i32> {
         const MPOL_PREFERRED: libc::c_long = 1;
-        if cfg!(miri) {
-            return Err(libc::ENOSYS);
-        }
         let word_bits = libc::c_ulong::BITS;
         let mut mask = vec![0 as libc::c_ulong; (node.0 / word_bits + 1) as usize];
         mask[(node.0 / word_bits) as usize] = 1 << (node.0 % word_bits);
@@ -142,20 +128,19 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        #[cfg(not(miri))]
-        // SAFETY: the mapping is this value's own, and whoever drops it has made sure that no block of it is live.
+        // SAFETY: the mapping is this value's own, and whoever drops it has made sure that no block of it is
+        // live.
         unsafe {
             libc::munmap(self.base.as_ptr().cast(), self.len);
         }
-        #[cfg(miri)]
-        // SAFETY: allocated in `anonymous` with this layout.
-        unsafe {
-            std::alloc::dealloc(
-                self.base.as_ptr(),
-                std::alloc::Layout::from_size_align_unchecked(self.len, HUGE_PAGE),
-            );
-        }
     }
+}
+
+/// The kernel's page size in bytes.
+fn page_bytes() -> usize {
+    // SAFETY: sysconf takes no pointers.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(crate::ALIGNMENT)
 }
 
 fn last_errno() -> i32 {
@@ -165,9 +150,6 @@ fn last_errno() -> i32 {
 /// Why transparent huge pages can't be had on this system, if so.
 pub(crate) fn huge_pages_forbidden() -> Option<String> {
     const PR_GET_THP_DISABLE: i32 = 42;
-    if cfg!(miri) {
-        return Some("not under Miri".into());
-    }
     // SAFETY: this prctl reads one flag of the process and takes no pointers.
     let disabled = unsafe { libc::prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) };
     if disabled > 0 {
@@ -187,12 +169,9 @@ pub(crate) struct Residency {
     pub(crate) huge_bytes: usize,
 }
 
-/// What smaps says of the given ranges (start, length), or nothing where it can't be read. It walks the page tables of the whole process:
-/// milliseconds, not for hot paths.
+/// What smaps says of the given ranges (start, length), or nothing where it can't be read. It walks the page
+/// tables of the whole process: milliseconds, not for hot paths.
 pub(crate) fn residency(ranges: &[(usize, usize)]) -> Option<Residency> {
-    if cfg!(miri) {
-        return None;
-    }
     Some(parse_smaps(&std::fs::read_to_string("/proc/self/smaps").ok()?, ranges))
 }
 
@@ -249,7 +228,6 @@ AnonHugePages:      2048 kB
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "maps memory")]
     fn mappings_are_aligned_zeroed_and_named() {
         for len in [4096, HUGE_PAGE, 3 * HUGE_PAGE + 4096] {
             let mapping = Mapping::anonymous(len).unwrap();
@@ -265,7 +243,6 @@ AnonHugePages:      2048 kB
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "maps memory")]
     fn a_length_beyond_the_address_space_is_an_error() {
         assert_eq!(Mapping::anonymous(1 << 62).err(), Some(libc::ENOMEM));
         assert_eq!(Mapping::anonymous(usize::MAX & !4095).err(), Some(libc::ENOMEM));

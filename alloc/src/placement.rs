@@ -47,9 +47,9 @@ impl Placement {
 
 /// Places shards on the cores that this process may use.
 ///
-/// Nodes take turns, so that the shards share all memory channels; within a node level-3 caches take turns. A core
-/// gets a second shard only when every core has one, on another hardware thread as long as it has one; a hardware thread gets a second
-/// shard only when every one has one.
+/// Nodes take turns, so that the shards share all memory channels; within a node level-3 caches take turns. A
+/// core gets a second shard only when every core has one, on another hardware thread as long as it has one; a
+/// hardware thread gets a second shard only when every one has one.
 ///
 /// ```
 /// # #[cfg(feature = "topology")] {
@@ -75,7 +75,8 @@ pub fn place(topology: &Topology, shards: ShardCount) -> Result<Placement, Alloc
         return Err(refused(format!("{count} shards were asked for; 1 to {SHARDS_MAX} are possible")));
     }
     let threads_most = order.iter().map(|(_, pus)| pus.len()).max().unwrap_or(0);
-    // First every core's first hardware thread, then the second of those that have one, and so on; then again.
+    // First every core's first hardware thread, then the second of those that have one, and so on; then
+    // again.
     let once: Vec<(CoreId, NodeId, u32)> = (0..threads_most)
         .flat_map(|turn| {
             order.iter().filter_map(move |((core, node), pus)| pus.get(turn).map(|pu| (*core, *node, *pu)))

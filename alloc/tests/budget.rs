@@ -193,7 +193,7 @@ const PATHS: [&[usize]; 5] = [&[0], &[1, 0], &[2, 0], &[3, 1, 0], &[4, 1, 0]];
 const LIMITS: [usize; 5] = [100, 80, 60, 50, 40];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 500 }))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn limits_hold_and_no_wakeup_is_lost(steps in prop::collection::vec(step(), 1..80)) {
@@ -288,7 +288,7 @@ proptest! {
 #[test]
 fn threads_never_exceed_a_limit_and_none_is_forgotten() {
     const THREADS: usize = 6;
-    const ROUNDS: usize = if cfg!(miri) { 10 } else { 3000 };
+    const ROUNDS: usize = 3000;
     const LIMIT: usize = 100;
     let root = MemoryBudget::root("root", LIMIT);
     let held = AtomicUsize::new(0);
@@ -329,7 +329,6 @@ fn threads_never_exceed_a_limit_and_none_is_forgotten() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "maps memory")]
 fn pools_answer_to_their_budget() {
     const MIB: usize = 1 << 20;
     let budget = MemoryBudget::root("process", 20 * MIB);

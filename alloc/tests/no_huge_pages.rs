@@ -1,5 +1,4 @@
 //! Without huge pages everything works, and says so. A file of its own: the setting is the whole process's.
-#![cfg(not(miri))]
 
 use deltalite_alloc::{BufferPool, Degraded, HugePages, PoolOptions};
 

@@ -136,7 +136,7 @@ fn check_steps(options: PoolOptions, steps: Vec<Step>) -> Result<(), TestCaseErr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 200 }))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn growing_pools_keep_their_promises(
@@ -222,7 +222,7 @@ fn impossible_options_are_errors() {
 #[test]
 fn buffers_return_from_any_thread() {
     const THREADS: usize = 4;
-    const ROUNDS: usize = if cfg!(miri) { 20 } else { 5000 };
+    const ROUNDS: usize = 5000;
     for options in [PoolOptions::growing("threads", 24 * MIB), PoolOptions::arena("threads", 8 * MIB)] {
         let pool = BufferPool::new(options).unwrap();
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::sync_channel(8)).unzip();
@@ -307,7 +307,6 @@ fn mixed_sizes_share_a_small_pool() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "asks the kernel")]
 fn huge_pages_are_there_or_reported() {
     for options in [PoolOptions::growing("huge", 64 * MIB), PoolOptions::arena("huge", 16 * MIB)] {
         let pool = BufferPool::new(options).unwrap();
@@ -320,7 +319,6 @@ fn huge_pages_are_there_or_reported() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "asks the kernel")]
 fn a_node_that_is_not_there_is_reported_once() {
     let options = PoolOptions { node: Some(NodeId(900)), ..PoolOptions::growing("elsewhere", 64 * MIB) };
     let pool = BufferPool::new(options).unwrap();

@@ -19,7 +19,8 @@ use crate::AllocError;
 use tree::{Refusal, Tree};
 pub use wait::Reserve;
 
-/// A limit in bytes on what is reserved from it and from the budgets below it. Cloning makes another handle to the same budget.
+/// A limit in bytes on what is reserved from it and from the budgets below it. Cloning makes another handle
+/// to the same budget.
 ///
 /// ```
 /// use deltalite_alloc::{AllocError, MemoryBudget};
@@ -80,8 +81,8 @@ impl MemoryBudget {
         MemoryBudget { node: Arc::new(Node { tree: Arc::new(Mutex::new(tree)), slot, parent: None }) }
     }
 
-    /// A budget of at most `limit_bytes` within this one. Limits below may add up to more than the limit above: what counts is what is
-    /// reserved.
+    /// A budget of at most `limit_bytes` within this one. Limits below may add up to more than the limit
+    /// above: what counts is what is reserved.
     pub fn child(&self, name: impl Into<String>, limit_bytes: usize) -> MemoryBudget {
         let slot = self.tree().add(name.into(), Some(self.node.slot), limit_bytes);
         let (tree, parent) = (Arc::clone(&self.node.tree), Some(Arc::clone(&self.node)));
@@ -93,14 +94,15 @@ impl MemoryBudget {
         self.node.parent.clone().map(|node| MemoryBudget { node })
     }
 
-    /// Reserves `bytes` now. Refused where a limit leaves no room, and where others already wait for that room.
+    /// Reserves `bytes` now. Refused where a limit leaves no room, and where others already wait for that
+    /// room.
     pub fn try_reserve(&self, bytes: usize) -> Result<Reservation, AllocError> {
         self.charge(bytes)?;
         Ok(Reservation::granted(self.clone(), bytes))
     }
 
-    /// Reserves `bytes`, waiting its turn if need be. The future needs no runtime, and may be dropped at any time. It fails only
-    /// when a limit can never hold as much.
+    /// Reserves `bytes`, waiting its turn if need be. The future needs no runtime, and may be dropped at any
+    /// time. It fails only when a limit can never hold as much.
     pub fn reserve(&self, bytes: usize) -> Reserve {
         Reserve::new(self.clone(), bytes)
     }

@@ -1,9 +1,9 @@
 //! The state of one tree of budgets, without locks: what is used where, and who waits for what.
 //!
-//! A request fits when it fits into its budget and into every budget above it. Those that don't fit wait in the order
-//! of their arrival. A waiter *blocks* the budgets it doesn't fit into: no later request gets room there before it does, while
-//! requests that don't touch those budgets pass. So a large request isn't starved by small ones, and a query that
-//! waits for its own memory holds up no other query.
+//! A request fits when it fits into its budget and into every budget above it. Those that don't fit wait in
+//! the order of their arrival. A waiter *blocks* the budgets it doesn't fit into: no later request gets room
+//! there before it does, while requests that don't touch those budgets pass. So a large request isn't starved
+//! by small ones, and a query that waits for its own memory holds up no other query.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
@@ -150,8 +150,8 @@ impl Tree {
         }
     }
 
-    /// Fetches what a ticket was granted, or has `waker` woken when it is. The waker that is of no more use is for the caller to drop,
-    /// outside of any lock: dropping it may run anybody's code.
+    /// Fetches what a ticket was granted, or has `waker` woken when it is. The waker that is of no more use
+    /// is for the caller to drop, outside of any lock: dropping it may run anybody's code.
     pub(super) fn fetch(&mut self, ticket: u64, waker: Waker) -> (Standing, Option<Waker>) {
         if self.granted.remove(&ticket).is_some() {
             return (Standing::Granted, Some(waker));
@@ -160,8 +160,8 @@ impl Tree {
         (Standing::Waiting, old)
     }
 
-    /// Gives a ticket up, whether it waits or was granted. The wakers are for the caller to wake, outside of any lock; its own
-    /// among them does no harm.
+    /// Gives a ticket up, whether it waits or was granted. The wakers are for the caller to wake, outside of
+    /// any lock; its own among them does no harm.
     pub(super) fn cancel(&mut self, ticket: u64) -> Vec<Waker> {
         let mut wakers = Vec::new();
         if let Some(waiter) = self.queue.remove(&ticket) {

@@ -13,7 +13,8 @@ use crate::AllocError;
 
 /// A request for memory that waits its turn; made by [`MemoryBudget::reserve`].
 ///
-/// It joins the queue when first polled. Dropped, it leaves the queue, or gives back what it was granted in the meantime.
+/// It joins the queue when first polled. Dropped, it leaves the queue, or gives back what it was granted in
+/// the meantime.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Reserve {

@@ -1,7 +1,8 @@
 //! Size classes: how a length is rounded up so that freed blocks fit later requests.
 //!
-//! Lengths count in units: 64 B below a page, 4 KiB from there on. Up to 8 units every count is a class; beyond, four
-//! classes a doubling (10, 12, 14, 16, 20, …), so that rounding to the class adds at most a quarter.
+//! Lengths count in units: 64 B below a page, 4 KiB from there on. Up to 8 units every count is a class;
+//! beyond, four classes a doubling (10, 12, 14, 16, 20, …), so that rounding to the class adds at most a
+//! quarter.
 
 use crate::{ALIGNMENT, MIN_ALIGNMENT};
 

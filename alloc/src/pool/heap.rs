@@ -1,13 +1,14 @@
-//! The memory of one pool and who may have it, without locks: chunks cut into runs of pages, runs cut into blocks.
+//! The memory of one pool and who may have it, without locks: chunks cut into runs of pages, runs cut into
+//! blocks.
 //!
 //! ```text
 //! take ── class list (LIFO, hot) ── runs of free pages (best fit, coalesced) ── chunks (mapped from the kernel)
 //!            └─ small classes: a slab, which is one run, cut into equal blocks
 //! ```
 //!
-//! A freed block goes on top of its class's list, so that the next request of its size gets the memory that is still in
-//! cache. The lists are poured back into the runs ([`Heap::flush`]) when they hoard what another size needs, and before
-//! memory is refused or given back to the kernel.
+//! A freed block goes on top of its class's list, so that the next request of its size gets the memory that
+//! is still in cache. The lists are poured back into the runs ([`Heap::flush`]) when they hoard what another
+//! size needs, and before memory is refused or given back to the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;
@@ -158,8 +159,9 @@ impl Heap {
         }
     }
 
-    /// Takes out chunks that are wholly free, the highest addresses first, until no more than `keep` bytes are free. What it
-    /// returns is for the caller to drop, outside of any lock: that unmaps memory and wakes who waits for the budget.
+    /// Takes out chunks that are wholly free, the highest addresses first, until no more than `keep` bytes
+    /// are free. What it returns is for the caller to drop, outside of any lock: that unmaps memory and wakes
+    /// who waits for the budget.
     pub(crate) fn take_empty_chunks(&mut self, keep: usize) -> Vec<Chunk> {
         let mut excess = self.free().saturating_sub(keep);
         let mut empty: Vec<usize> = Vec::new();

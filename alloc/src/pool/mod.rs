@@ -36,14 +36,15 @@ pub enum HugePages {
 /// How a pool gets its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolShape {
-    /// Maps chunks of 2 MiB and more as they are needed, up to the limit, and gives empty ones back beyond an amount that
-    /// it retains.
+    /// Maps chunks of 2 MiB and more as they are needed, up to the limit, and gives empty ones back beyond an
+    /// amount that it retains.
     Growing {
         /// Free bytes that it keeps for the next request.
         retain_bytes: usize,
     },
-    /// One contiguous mapping of the limit's size, made up front: what io_uring can register, which also brings its pages
-    /// into memory; unregistered, each comes in when first touched. Every buffer starts at a multiple of 4 KiB.
+    /// One contiguous mapping of the limit's size, made up front: what io_uring can register, which also
+    /// brings its pages into memory; unregistered, each comes in when first touched. Every buffer starts at a
+    /// multiple of 4 KiB.
     Arena,
 }
 
@@ -52,7 +53,8 @@ pub enum PoolShape {
 pub struct PoolOptions {
     /// What messages, statistics and `/proc/PID/smaps` call it.
     pub name: String,
-    /// The NUMA node to take memory from; none leaves it to the kernel (the node of the thread that touches a page first).
+    /// The NUMA node to take memory from; none leaves it to the kernel (the node of the thread that touches a
+    /// page first).
     pub node: Option<NodeId>,
     /// Bytes it may map at most.
     pub limit_bytes: usize,
@@ -112,8 +114,8 @@ pub struct PoolStats {
 
 /// A pool of page-aligned buffers; cloning makes another handle to the same pool.
 ///
-/// It never blocks and never aborts: what doesn't fit is an error. Its memory lives until the last handle and the last buffer are gone, in
-/// whatever order.
+/// It never blocks and never aborts: what doesn't fit is an error. Its memory lives until the last handle and
+/// the last buffer are gone, in whatever order.
 ///
 /// ```
 /// use deltalite_alloc::{AllocError, BufferPool, PoolOptions};
@@ -177,7 +179,8 @@ impl BufferPool {
         Ok(pool)
     }
 
-    /// The process's pool for decoded data: growing, to at most half of the machine's memory (or its cgroup's).
+    /// The process's pool for decoded data: growing, to at most half of the machine's memory (or its
+    /// cgroup's).
     pub fn global() -> &'static BufferPool {
         static GLOBAL: OnceLock<BufferPool> = OnceLock::new();
         GLOBAL.get_or_init(|| {
@@ -229,7 +232,8 @@ impl BufferPool {
         &self.core.options
     }
 
-    /// Bytes in live buffers, rounded up to their size classes: the cheap part of [`stats`](Self::stats), one lock.
+    /// Bytes in live buffers, rounded up to their size classes: the cheap part of [`stats`](Self::stats), one
+    /// lock.
     pub fn in_use(&self) -> usize {
         self.core.state.lock().heap.in_use()
     }
@@ -246,7 +250,8 @@ impl BufferPool {
         }
     }
 
-    /// Gives every wholly free chunk back to the kernel, and its bytes to the budget. An arena keeps its mapping.
+    /// Gives every wholly free chunk back to the kernel, and its bytes to the budget. An arena keeps its
+    /// mapping.
     pub fn trim_all(&self) {
         if !self.core.pages_only {
             self.core.trim_to(0);
@@ -286,7 +291,8 @@ impl PoolCore {
 
     /// # Safety
     ///
-    /// The block came from [`take`](Self::take) of this pool with this length and class, and nobody uses it any more.
+    /// The block came from [`take`](Self::take) of this pool with this length and class, and nobody uses it
+    /// any more.
     #[inline]
     pub(crate) unsafe fn put(&self, block: NonNull<u8>, bytes: usize, class: BlockClass) {
         let mut state = self.state.lock();
@@ -324,7 +330,8 @@ impl PoolCore {
         if let Some(block) = state.heap.take_carved(class, bytes) {
             return Ok(block);
         }
-        // Free chunks too short for this request count towards the limit: exchange them for one that is long enough.
+        // Free chunks too short for this request count towards the limit: exchange them for one that is long
+        // enough.
         let empty = if self.pages_only { Vec::new() } else { state.heap.take_empty_chunks(0) };
         if !empty.is_empty() {
             MutexGuard::unlocked(state, || drop(empty));
@@ -361,7 +368,8 @@ impl PoolCore {
             return Err(self.exhausted(state, bytes));
         }
         let usual = (mapped / 8).next_multiple_of(HUGE_PAGE).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
-        // Whole huge pages, except for a buffer with a chunk of its own: a shared last page would keep it mapped.
+        // Whole huge pages, except for a buffer with a chunk of its own: a shared last page would keep it
+        // mapped.
         let wanted = if bytes > class::CLASSED_BYTES_MAX {
             needed
         } else {
@@ -458,10 +466,6 @@ impl PoolCore {
     fn trim_after_put(&self) {
         if let PoolShape::Growing { retain_bytes } = self.options.shape {
             self.trim_to(retain_bytes);
-            let mut state = self.state.lock();
-            // Free memory that fragments keep mapped must not have every returning buffer try again.
-            state.trim_above =
-                state.heap.free().max(retain_bytes).saturating_add(retain_bytes.max(CHUNK_BYTES_MIN));
         }
     }
 
@@ -469,7 +473,13 @@ impl PoolCore {
         let emptied = {
             let mut state = self.state.lock();
             state.heap.flush();
-            state.heap.take_empty_chunks(keep)
+            let emptied = state.heap.take_empty_chunks(keep);
+            if let PoolShape::Growing { retain_bytes } = self.options.shape {
+                // Free memory that live buffers keep mapped must not have every returning buffer trim again.
+                let free = state.heap.free().max(retain_bytes);
+                state.trim_above = free.saturating_add(retain_bytes.max(CHUNK_BYTES_MIN));
+            }
+            emptied
         };
         drop(emptied);
     }

@@ -8,12 +8,12 @@ const WORD_BITS: usize = u64::BITS as usize;
 /// More hardware threads than any kernel is built for (`CONFIG_NR_CPUS`).
 const PUS_MAX: usize = 1 << 16;
 
-/// The hardware threads in this thread's affinity mask, which a cpuset narrows; those of `available_parallelism` where it
-/// can't be read.
+/// The hardware threads in this thread's affinity mask, which a cpuset narrows; those of
+/// `available_parallelism` where it can't be read.
 pub(super) fn allowed() -> BTreeSet<u32> {
     // The kernel refuses masks shorter than its own, whose length it doesn't tell.
     let mut words = 1024 / WORD_BITS;
-    while words * WORD_BITS <= PUS_MAX && !cfg!(miri) {
+    while words * WORD_BITS <= PUS_MAX {
         let mut mask = vec![0_u64; words];
         // SAFETY: the mask is as long as it says; 0 is the calling thread.
         let done = unsafe {
@@ -61,7 +61,6 @@ pub fn pin_current_thread(pu: u32) -> Result<(), AllocError> {
 }
 
 #[cfg(test)]
-#[cfg_attr(miri, ignore = "asks the kernel")]
 mod tests {
     use super::*;
 

@@ -1,8 +1,8 @@
 //! What libhwloc says.
 //!
 //! The crate `hwloc2` brings the library and the layout of its objects. Its own handle can neither take a
-//! description nor list NUMA nodes (it panics on their negative depth), so the handle here is ours: six functions of hwloc's
-//! stable 2.x interface (`hwloc.h`).
+//! description nor list NUMA nodes (it panics on their negative depth), so the handle here is ours: six
+//! functions of hwloc's stable 2.x interface (`hwloc.h`).
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
@@ -30,7 +30,8 @@ unsafe extern "C" {
     fn hwloc_get_obj_by_depth(topology: *mut c_void, depth: c_int, index: c_uint) -> *mut TopologyObject;
 }
 
-/// This machine, or the one that hwloc's environment variables describe; the flag tells whether it is this one.
+/// This machine, or the one that hwloc's environment variables describe; the flag tells whether it is this
+/// one.
 pub(super) fn detect() -> Result<(RawTopology, bool), String> {
     let mut handle = Handle::new()?;
     handle.load()?;
@@ -82,7 +83,8 @@ impl Handle {
         // SAFETY: the handle is loaded; the library answers 0 for a depth that it doesn't have.
         let count = unsafe { hwloc_get_nbobjs_by_depth(self.0, depth) };
         (0..count).filter_map(move |index| {
-            // SAFETY: the object, if any, lives and stays unchanged as long as the handle; hwloc2 declares its layout.
+            // SAFETY: the object, if any, lives and stays unchanged as long as the handle; hwloc2 declares
+            // its layout.
             unsafe { hwloc_get_obj_by_depth(self.0, depth, index).as_ref() }
         })
     }

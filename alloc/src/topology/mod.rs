@@ -66,7 +66,8 @@ pub struct SharedCache {
 pub enum TopologySource {
     /// libhwloc, looking at this machine.
     Hwloc,
-    /// libhwloc, from a description: [`Topology::synthetic`], or the environment's `HWLOC_SYNTHETIC` or `HWLOC_XMLFILE`.
+    /// libhwloc, from a description: [`Topology::synthetic`], or the environment's `HWLOC_SYNTHETIC` or
+    /// `HWLOC_XMLFILE`.
     Described,
     /// `/sys/devices/system`.
     Sysfs,
@@ -140,7 +141,8 @@ impl Topology {
         topology
     }
 
-    /// A made-up machine, in hwloc's words: `numa:2 core:4 pu:1` has two nodes of four cores of one hardware thread each.
+    /// A made-up machine, in hwloc's words: `numa:2 core:4 pu:1` has two nodes of four cores of one hardware
+    /// thread each.
     ///
     /// ```
     /// # #[cfg(feature = "topology")] {
@@ -161,8 +163,8 @@ impl Topology {
         Ok(Self::assemble(TopologySource::Described, raw))
     }
 
-    /// The hardware threads that this process may use, by the kernel's CPU number: those of the machine that neither
-    /// `sched_setaffinity` nor a cpuset withholds.
+    /// The hardware threads that this process may use, by the kernel's CPU number: those of the machine that
+    /// neither `sched_setaffinity` nor a cpuset withholds.
     pub fn allowed(&self) -> &BTreeSet<u32> {
         &self.allowed
     }
@@ -175,7 +177,8 @@ impl Topology {
         self
     }
 
-    /// How many threads can run at once: the hardware threads allowed, or the cgroup's CPU quota if that is less.
+    /// How many threads can run at once: the hardware threads allowed, or the cgroup's CPU quota if that is
+    /// less.
     pub fn parallelism(&self) -> usize {
         self.quota.unwrap_or(self.allowed.len())
     }

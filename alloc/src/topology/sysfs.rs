@@ -135,9 +135,9 @@ mod tests {
         assert_eq!(size_bytes("K"), None);
     }
 
-    /// Two nodes of two cores of two threads, numbered as Linux does: threads 0 to 3 are the first of each core.
+    /// Two nodes of two cores of two threads, numbered as Linux does: threads 0 to 3 are the first of each
+    /// core.
     #[test]
-    #[cfg_attr(miri, ignore = "writes files")]
     fn a_two_node_machine_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let write = |path: String, text: &str| {
