@@ -2,6 +2,17 @@
 //!
 //! | module | job |
 //! |---|---|
+//! | [`executor`] | pinned shards, tasks on them from any thread, starting and stopping |
+//! | [`cache`] | verified segments shared by the shards of a NUMA node, read once, evicted by use |
 //! | [`device`] | reading and writing files: io_uring, plain threads, or a simulated disk with faults |
+//! | `degraded` | what a machine lacks, and how to fix it |
+//! | `error` | what can go wrong on a shard |
 
+pub mod cache;
+mod degraded;
 pub mod device;
+mod error;
+pub mod executor;
+
+pub use degraded::Degraded;
+pub use error::ShardError;

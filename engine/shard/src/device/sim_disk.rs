@@ -5,10 +5,11 @@
 //! last sync may be there, be missing, or be there in part (whole sectors); entries of folders may be missing from
 //! some point on, in the order they were made, as with a journalling file system.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::error::Errno;
 use super::file::FileId;
@@ -74,9 +75,9 @@ struct State {
     capacity: Option<u64>,
 }
 
-/// The disk; clones share it, so that a device can be dropped and another one find the same files.
+/// The disk; clones share it, so that devices on several threads see the same files and a later one finds them again.
 #[derive(Clone, Debug, Default)]
-pub struct SimDisk(Rc<RefCell<State>>);
+pub struct SimDisk(Arc<Mutex<State>>);
 
 impl SimDisk {
     /// An empty disk without a limit.
@@ -86,12 +87,12 @@ impl SimDisk {
 
     /// Limits the bytes that all files together may have; writes beyond answer ENOSPC.
     pub fn limit(&self, bytes: u64) {
-        self.0.borrow_mut().capacity = Some(bytes);
+        self.0.lock().capacity = Some(bytes);
     }
 
     /// Makes a file, or replaces its contents in place, durably: what another process would do under a reader.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.0.lock();
         let inode = state.names.get(path).copied().unwrap_or_else(|| state.link(path));
         let modified_ns = state.tick();
         let contents =
@@ -105,13 +106,13 @@ impl SimDisk {
 
     /// The contents of a file as a process sees them, if there is one.
     pub fn get(&self, path: &Path) -> Option<Vec<u8>> {
-        let state = self.0.borrow();
+        let state = self.0.lock();
         state.files.get(state.names.get(path)?).map(|c| c.seen.clone())
     }
 
     /// The paths of all files.
     pub fn paths(&self) -> Vec<PathBuf> {
-        self.0.borrow().names.keys().cloned().collect()
+        self.0.lock().names.keys().cloned().collect()
     }
 
     /// Takes a name away, as another process would.
@@ -122,7 +123,7 @@ impl SimDisk {
 
     /// The disk as it may be found after losing power now. Each seed is another way to lose it.
     pub fn crash(&self, seed: u64) -> SimDisk {
-        let state = self.0.borrow();
+        let state = self.0.lock();
         let mut rng = Rng::new(seed);
         let mut names = state.durable_names.clone();
         let kept = rng.below(state.unsynced_names.len() as u64 + 1) as usize;
@@ -142,7 +143,7 @@ impl SimDisk {
                 Contents { seen: bytes.clone(), durable: bytes, unsynced: Vec::new(), modified_ns },
             );
         }
-        SimDisk(Rc::new(RefCell::new(State {
+        SimDisk(Arc::new(Mutex::new(State {
             files,
             durable_names: names.clone(),
             names,
@@ -154,13 +155,13 @@ impl SimDisk {
     }
 
     pub(crate) fn open(&self, path: &Path) -> Result<(u64, FileId), Errno> {
-        let state = self.0.borrow();
+        let state = self.0.lock();
         let &inode = state.names.get(path).ok_or(Errno(libc::ENOENT))?;
         Ok((inode, state.id(inode)?))
     }
 
     pub(crate) fn create(&self, path: &Path) -> Result<(u64, FileId), Errno> {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.0.lock();
         if state.names.contains_key(path) {
             return Err(Errno(libc::EEXIST));
         }
@@ -171,12 +172,12 @@ impl SimDisk {
     }
 
     pub(crate) fn identity(&self, inode: u64) -> Result<FileId, Errno> {
-        self.0.borrow().id(inode)
+        self.0.lock().id(inode)
     }
 
     /// Copies what the file has at `offset` into `into`; fewer bytes at its end.
     pub(crate) fn read(&self, inode: u64, offset: u64, into: &mut [u8]) -> Result<usize, Errno> {
-        let state = self.0.borrow();
+        let state = self.0.lock();
         let contents = state.files.get(&inode).ok_or(Errno(libc::EBADF))?;
         let available = contents.seen.get(offset as usize..).unwrap_or(&[]);
         let len = available.len().min(into.len());
@@ -185,7 +186,7 @@ impl SimDisk {
     }
 
     pub(crate) fn write(&self, inode: u64, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.0.lock();
         let modified_ns = state.tick();
         let used: u64 = state.files.values().map(|c| c.seen.len() as u64).sum();
         let capacity = state.capacity.unwrap_or(u64::MAX);
@@ -202,7 +203,7 @@ impl SimDisk {
     }
 
     pub(crate) fn set_len(&self, inode: u64, len: u64) -> Result<(), Errno> {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.0.lock();
         let modified_ns = state.tick();
         let contents = state.files.get_mut(&inode).ok_or(Errno(libc::EBADF))?;
         apply(&mut contents.seen, &Change::SetLen(len));
@@ -212,7 +213,7 @@ impl SimDisk {
     }
 
     pub(crate) fn sync(&self, inode: u64) -> Result<(), Errno> {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.0.lock();
         let contents = state.files.get_mut(&inode).ok_or(Errno(libc::EBADF))?;
         for change in contents.unsynced.drain(..) {
             apply(&mut contents.durable, &change);
@@ -221,7 +222,7 @@ impl SimDisk {
     }
 
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), Errno> {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.0.lock();
         if !state.names.contains_key(from) {
             return Err(Errno(libc::ENOENT));
         }
@@ -230,7 +231,7 @@ impl SimDisk {
     }
 
     pub(crate) fn remove(&self, path: &Path) -> Result<(), Errno> {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.0.lock();
         if !state.names.contains_key(path) {
             return Err(Errno(libc::ENOENT));
         }
@@ -239,7 +240,7 @@ impl SimDisk {
     }
 
     pub(crate) fn sync_folder(&self, folder: &Path) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.0.lock();
         // A journal commits in order: everything up to the folder's last change goes with it.
         let upto = state.unsynced_names.iter().rposition(|c| c.is_in(folder)).map_or(0, |last| last + 1);
         let committed: Vec<NameChange> = state.unsynced_names.drain(..upto).collect();
