@@ -41,3 +41,5 @@ pub struct DecodeContext<'a> {
     /// Whether byte strings must be valid UTF-8.
     pub utf8: bool,
 }
+mod stubs;
+pub use stubs::*;

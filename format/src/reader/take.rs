@@ -1,0 +1,242 @@
+//! Single rows by number: which pages hold them, and one batch in the order asked for.
+//!
+//! A row of a column touches one page and, inside it, one vector. Rows are sorted once; each column appends them page by page
+//! into one array, whatever blocks they come from.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_buffer::Buffer;
+
+use super::leaf::{LeafBuilder, PageDecoder};
+use super::meta::{ColumnMeta, PageRef};
+use super::plan::{ScanPlan, UnitTask};
+use super::unit::{Step, UnitScan, open_dictionary};
+use crate::encoding::DecodeContext;
+use crate::error::{FormatError, Result};
+
+/// Rows wanted, resolved to pages.
+#[derive(Debug)]
+pub struct TakePlan {
+    plan: Arc<ScanPlan>,
+    /// Rows wanted, ascending and distinct.
+    sorted: Vec<u64>,
+    /// For each row asked for, its position in `sorted`; absent when the request was ascending and distinct.
+    order: Option<Vec<u32>>,
+    /// Runs of `sorted` in one unit.
+    units: Vec<UnitRun>,
+}
+
+#[derive(Debug)]
+struct UnitRun {
+    block: u32,
+    unit: u32,
+    /// The file's row at which the unit starts.
+    first_row: u64,
+    rows: Range<usize>,
+}
+
+impl TakePlan {
+    /// Resolves rows of the file (the plan's predicate is not applied).
+    ///
+    /// # Errors
+    /// When a row is beyond the file's end.
+    pub fn new(plan: Arc<ScanPlan>, rows: &[u64]) -> Result<Self> {
+        let ascending = rows.windows(2).all(|w| w[0] < w[1]);
+        let (sorted, order) = if ascending {
+            (rows.to_vec(), None)
+        } else {
+            let mut sorted = rows.to_vec();
+            sorted.sort_unstable();
+            sorted.dedup();
+            let order = rows.iter().map(|r| sorted.partition_point(|s| s < r) as u32).collect();
+            (sorted, Some(order))
+        };
+        let mut units: Vec<UnitRun> = Vec::new();
+        let blocks = plan.meta.blocks();
+        if let Some(&last) = sorted.last().filter(|&&r| r >= plan.meta.rows()) {
+            return Err(FormatError::invalid(
+                "taking rows",
+                format!("row {last} is beyond the file's {} rows", plan.meta.rows()),
+            ));
+        }
+        let mut at = 0;
+        while at < sorted.len() {
+            let block = blocks.partition_point(|b| b.first_row <= sorted[at]) - 1;
+            let b = &blocks[block];
+            let unit = ((sorted[at] - b.first_row) / u64::from(b.unit_rows)) as u32;
+            let first_row = b.first_row + u64::from(unit) * u64::from(b.unit_rows);
+            let end_row = (first_row + u64::from(b.unit_rows)).min(b.first_row + u64::from(b.rows));
+            let end = at + sorted[at..].partition_point(|&r| r < end_row);
+            units.push(UnitRun { block: block as u32, unit, first_row, rows: at..end });
+            at = end;
+        }
+        Ok(Self { plan, sorted, order, units })
+    }
+
+    /// Number of rows asked for.
+    pub fn len(&self) -> usize {
+        self.order.as_ref().map_or(self.sorted.len(), Vec::len)
+    }
+
+    /// Whether no row was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Takes the rows of a [`TakePlan`]: says which pages it needs, is given them, yields one batch.
+#[derive(Debug)]
+pub struct TakeScan {
+    plan: TakePlan,
+    pages: HashMap<u64, Buffer>,
+    asked: bool,
+    done: bool,
+}
+
+impl TakeScan {
+    /// A take of these rows.
+    pub fn new(plan: TakePlan) -> Self {
+        Self { plan, pages: HashMap::new(), asked: false, done: false }
+    }
+
+    /// Gives a page asked for. Its bytes must start at a multiple of 64 and have been verified.
+    pub fn provide(&mut self, page: &PageRef, bytes: Buffer) {
+        self.pages.insert(page.offset, bytes);
+    }
+
+    /// The pages needed, then the batch, then the end.
+    ///
+    /// # Errors
+    /// When a page is damaged or missing, or memory can't be had.
+    pub fn step(&mut self) -> Result<Step> {
+        if self.done {
+            return Ok(Step::Done);
+        }
+        if !self.asked {
+            self.asked = true;
+            let pages = self.needed();
+            if !pages.is_empty() {
+                return Ok(Step::NeedsData(pages));
+            }
+        }
+        self.done = true;
+        let batch = self.batch().map_err(|e| e.with_place(Some(self.plan.plan.meta.file()), 0))?;
+        Ok(Step::Batch(batch))
+    }
+
+    fn needed(&self) -> Vec<PageRef> {
+        let mut out = Vec::new();
+        let scan = &self.plan.plan;
+        for column in &scan.columns[..scan.projected] {
+            for run in &self.plan.units {
+                for stream in 0..column.shape.streams.len() {
+                    let Some(chunk) = column.chunk(stream, run.block) else { continue };
+                    out.extend(chunk.dictionary.filter(|d| scan.meta.cached_dictionary(d.offset).is_none()));
+                    let pages = chunk.unit(run.unit);
+                    if column.shape.leaf().is_none() {
+                        out.extend_from_slice(pages);
+                        continue;
+                    }
+                    self.for_pages(run, pages, |page, _| out.push(*page));
+                }
+            }
+        }
+        out.sort_unstable_by_key(|p| p.offset);
+        out.dedup();
+        out
+    }
+
+    /// Calls `f(page, rows in the page)` for each page of a run that holds rows wanted.
+    fn for_pages(&self, run: &UnitRun, pages: &[PageRef], mut f: impl FnMut(&PageRef, Range<usize>)) {
+        let mut row = run.first_row;
+        let mut at = run.rows.start;
+        for page in pages {
+            let end_row = row + u64::from(page.values);
+            let end = at + self.plan.sorted[at..run.rows.end].partition_point(|&r| r < end_row);
+            if end > at {
+                f(page, at..end);
+            }
+            at = end;
+            row = end_row;
+        }
+    }
+
+    fn batch(&mut self) -> Result<RecordBatch> {
+        let scan = self.plan.plan.clone();
+        let mut arrays = Vec::with_capacity(scan.projected);
+        for (slot, column) in scan.columns[..scan.projected].iter().enumerate() {
+            let array = if column.shape.leaf().is_some() { self.leaf(column)? } else { self.nested(slot)? };
+            arrays.push(match &self.plan.order {
+                None => array,
+                Some(order) => {
+                    arrow_select::take::take(array.as_ref(), &UInt32Array::from(order.clone()), None)?
+                }
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(self.plan.len()));
+        Ok(RecordBatch::try_new_with_options(scan.schema.clone(), arrays, &options)?)
+    }
+
+    fn leaf(&self, column: &ColumnMeta) -> Result<ArrayRef> {
+        let scan = &self.plan.plan;
+        let spec = column.shape.streams[0];
+        let mut builder =
+            LeafBuilder::new(column.field.data_type(), spec, self.plan.sorted.len(), &scan.options.pool);
+        let mut rows: Vec<u32> = Vec::new();
+        for run in &self.plan.units {
+            let Some(chunk) = column.chunk(0, run.block) else { continue };
+            let dictionary = chunk
+                .dictionary
+                .map(|d| open_dictionary(scan, &d, spec.ptype, spec.utf8, self.pages.get(&d.offset)))
+                .transpose()?;
+            let cx = DecodeContext {
+                dictionary: dictionary.as_deref(),
+                pool: &scan.options.pool,
+                utf8: spec.utf8,
+            };
+            let mut row = run.first_row;
+            let mut at = run.rows.start;
+            for page in chunk.unit(run.unit) {
+                let end_row = row + u64::from(page.values);
+                let end = at + self.plan.sorted[at..run.rows.end].partition_point(|&r| r < end_row);
+                if end > at {
+                    let bytes = self.pages.get(&page.offset).ok_or_else(|| {
+                        FormatError::invalid(
+                            "taking rows",
+                            format!("the page at byte {} was not provided", page.offset),
+                        )
+                    })?;
+                    rows.clear();
+                    rows.extend(self.plan.sorted[at..end].iter().map(|r| (r - row) as u32));
+                    PageDecoder::open(bytes, &spec, page.values as usize, cx)
+                        .and_then(|decoder| builder.append_rows(&decoder, &rows))
+                        .map_err(|e| e.with_place(None, page.offset))?;
+                }
+                at = end;
+                row = end_row;
+            }
+        }
+        builder.finish()
+    }
+
+    /// A nested column: its units are decoded whole, then cut to the rows wanted.
+    fn nested(&self, slot: usize) -> Result<ArrayRef> {
+        let scan = &self.plan.plan;
+        let mut parts: Vec<ArrayRef> = Vec::new();
+        for run in &self.plan.units {
+            let task = UnitTask { block: run.block, unit: run.unit, start: 0, end: u32::MAX };
+            let array = UnitScan::nested_column(scan, task, slot, &self.pages)?;
+            let rows: UInt32Array =
+                self.plan.sorted[run.rows.clone()].iter().map(|r| (r - run.first_row) as u32).collect();
+            parts.push(arrow_select::take::take(array.as_ref(), &rows, None)?);
+        }
+        if parts.is_empty() {
+            return Ok(arrow_array::new_empty_array(scan.schema.field(slot).data_type()));
+        }
+        let parts: Vec<&dyn arrow_array::Array> = parts.iter().map(AsRef::as_ref).collect();
+        Ok(arrow_select::concat::concat(&parts)?)
+    }
+}
