@@ -1,0 +1,313 @@
+//! The command line of `deltalite-bench`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cases::files::Files;
+use crate::cases::{Case, Lane, cold, open, scan, write};
+use crate::cpu;
+use crate::data::{self, Source, Table};
+use crate::error::{BenchError, Result};
+use crate::formats::{self, Format};
+use crate::machine::Machine;
+use crate::measure::Budget;
+use crate::progress::Progress;
+use crate::report::{self, Details, Library, Measured, Outcome, terminal, unix_seconds};
+use crate::workload::Workload;
+
+/// Compares DeltaLite with Parquet and other formats.
+#[derive(Debug, Parser)]
+#[command(
+    name = "deltalite-bench",
+    version,
+    after_help = "Examples:\n  deltalite-bench demo --sf 0.1\n  deltalite-bench run --data lineitem,wide --cores 1\n  \
+                  deltalite-bench run --data my.parquet --cases decode,filter --quick"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Generate TPC-H lineitem, write and scan it as DeltaLite and as Parquet, and report
+    Demo(Common),
+    /// Measure: all cases, all formats, unless told otherwise
+    Run(Run),
+    /// Generate the tables only
+    Gen(Generate),
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Scale factor of the TPC-H tables; 1 has 6 million rows of lineitem
+    #[arg(long, default_value_t = 1.0, value_name = "SF")]
+    sf: f64,
+    /// Folder of generated tables and written files
+    #[arg(long, default_value = "target/bench-data", value_name = "FOLDER")]
+    data_dir: PathBuf,
+    /// Folder of the report
+    #[arg(long, default_value = "target/report", value_name = "FOLDER")]
+    report_dir: PathBuf,
+    /// The format that the others are compared with
+    #[arg(long, default_value = formats::SUBJECT, value_name = "FORMAT")]
+    subject: String,
+}
+
+#[derive(Debug, Args)]
+struct Generate {
+    #[command(flatten)]
+    common: Common,
+    /// Tables: lineitem, orders, wide, a Parquet file, or a folder of Parquet files (for size_tables)
+    #[arg(long, value_delimiter = ',', default_value = "lineitem,orders,wide", value_name = "TABLE,…")]
+    data: Vec<Source>,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    #[command(flatten)]
+    generate: Generate,
+    /// Cases; all if not given
+    #[arg(long, value_delimiter = ',', value_name = "CASE,…")]
+    cases: Vec<Case>,
+    /// Formats to compare with; all if not given
+    #[arg(long, value_delimiter = ',', value_name = "FORMAT,…")]
+    peers: Vec<String>,
+    /// Numbers of cores to measure on; 1 and all if not given
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    cores: Vec<usize>,
+    /// A first impression in a fraction of the time
+    #[arg(long)]
+    quick: bool,
+    /// Take files that earlier runs wrote in the formats of peers, instead of writing them again
+    #[arg(long)]
+    reuse: bool,
+}
+
+/// What `demo` compares: enough to understand, quick enough to wait for.
+const DEMO_CASES: [Case; 7] =
+    [Case::Write, Case::Size, Case::SizeCompact, Case::Decode, Case::Projection, Case::Filter, Case::Random];
+const DEMO_PEERS: [&str; 4] = ["parquet", "parquet_zstd", "parquet_tuned", "arrow_ipc"];
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn execute(self) -> Result<()> {
+        match self.command {
+            Command::Demo(common) => Plan {
+                cases: DEMO_CASES.to_vec(),
+                peers: DEMO_PEERS.iter().map(ToString::to_string).collect(),
+                cores: vec![1],
+                budget: Budget::QUICK,
+                reuse: false,
+                data: vec![Source::Lineitem],
+                common,
+            }
+            .measure(),
+            Command::Run(run) => {
+                let mut cores = run.cores;
+                if cores.is_empty() {
+                    cores = vec![1, cpu::allowed().len()];
+                    cores.dedup();
+                }
+                Plan {
+                    cases: if run.cases.is_empty() { Case::ALL.to_vec() } else { run.cases },
+                    peers: run.peers,
+                    cores,
+                    budget: if run.quick { Budget::QUICK } else { Budget::FULL },
+                    reuse: run.reuse,
+                    data: run.generate.data,
+                    common: run.generate.common,
+                }
+                .measure()
+            }
+            Command::Gen(generate) => {
+                for source in &generate.data {
+                    for table in data::prepare(source, generate.common.sf, &generate.common.data_dir)? {
+                        say(&format!(
+                            "{}: {} rows × {} columns, {}\n",
+                            table.path.display(),
+                            table.rows,
+                            table.schema.fields().len(),
+                            report::figure(table.arrow_bytes as f64, "bytes")
+                        ))?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn say(text: &str) -> Result<()> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|source| BenchError::System { doing: "writing to standard output", source })
+}
+
+/// A run, decided.
+struct Plan {
+    common: Common,
+    data: Vec<Source>,
+    cases: Vec<Case>,
+    peers: Vec<String>,
+    cores: Vec<usize>,
+    budget: Budget,
+    reuse: bool,
+}
+
+/// A table with its questions. The tables of a folder are not among them: only their sizes are summed.
+struct Job {
+    table: Table,
+    workload: Workload,
+}
+
+impl Plan {
+    fn measure(self) -> Result<()> {
+        let (started, clock) = (unix_seconds(), Instant::now());
+        let allowed = cpu::allowed();
+        if let Some(cores) = self.cores.iter().find(|cores| **cores == 0 || **cores > allowed.len()) {
+            return Err(BenchError::Usage(format!(
+                "--cores {cores}: between 1 and the {} allowed",
+                allowed.len()
+            )));
+        }
+        let mut jobs = Vec::new();
+        let mut folders = Vec::new();
+        for source in &self.data {
+            let tables = data::prepare(source, self.common.sf, &self.common.data_dir)?;
+            if let Source::Path(path) = source
+                && path.is_dir()
+            {
+                let name = path
+                    .file_name()
+                    .map_or_else(|| "folder".into(), |name| name.to_string_lossy().into_owned());
+                folders.push((name, tables));
+                continue;
+            }
+            for table in tables {
+                jobs.push(Job { workload: Workload::of(&table)?, table });
+            }
+        }
+        let wide_cases = [Case::OpenWide, Case::OpenWideProject];
+        let wide = self.cases.iter().any(|case| wide_cases.contains(case));
+        let wide = wide.then(|| data::wide::open(&self.common.data_dir)).transpose()?;
+
+        let machine = Machine::detect(&self.common.data_dir);
+        let progress = Progress::steps("measuring", (jobs.len() * self.cores.len()) as u64);
+        let mut outcome = Outcome::default();
+        let mut libraries: Vec<Library> = Vec::new();
+        for cores in &self.cores {
+            // The last cores: the first one usually serves interrupts.
+            let chosen = &allowed[allowed.len() - cores..];
+            let (found, names) =
+                cpu::on_cores(chosen, || self.lane(*cores, &jobs, &folders, wide.as_ref(), &progress))?;
+            outcome.extend(found);
+            libraries = names;
+        }
+        progress.finish();
+
+        let details = Details {
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            started_unix_seconds: started,
+            took_seconds: clock.elapsed().as_secs_f64(),
+            machine,
+            subject: self.common.subject.clone(),
+            libraries,
+            tables: jobs.iter().map(|job| &job.table).chain(&wide).map(measured).collect(),
+            budget: self.budget,
+            noise_floor: outcome.noise_floor(),
+            noise: outcome.noise,
+            notes: outcome.notes,
+            timings: outcome.timings,
+        };
+        let page = report::write(&self.common.report_dir, &outcome.rows, &details)?;
+        say(&terminal::render(&outcome.rows, &details))?;
+        say(&format!("\nThe report: {}\n", page.display()))?;
+        match details.notes.iter().find(|note| note.wrong_result) {
+            None => Ok(()),
+            Some(note) => Err(BenchError::Usage(format!("a format returned a wrong result: {}", note.text))),
+        }
+    }
+
+    /// Everything on one set of cores; runs on a thread that is held there.
+    fn lane(
+        &self,
+        cores: usize,
+        jobs: &[Job],
+        folders: &[(String, Vec<Table>)],
+        wide: Option<&Table>,
+        progress: &Progress,
+    ) -> Result<(Outcome, Vec<Library>)> {
+        let formats = formats::all(cores)?;
+        let find = |name: &str| formats.iter().map(AsRef::as_ref).find(|format| format.name() == name);
+        let known = || formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
+        let missing = |name: &str| {
+            BenchError::Usage(format!("there is no format {name} in this build; there are {}", known()))
+        };
+        let subject = find(&self.common.subject).ok_or_else(|| missing(&self.common.subject))?;
+        let peers: Vec<&dyn Format> = if self.peers.is_empty() {
+            let others = formats.iter().map(AsRef::as_ref);
+            others
+                .filter(|format| {
+                    !format.name().starts_with(subject.name()) || format.name().starts_with("parquet_")
+                })
+                .filter(|format| format.name() != subject.name())
+                .collect()
+        } else {
+            self.peers.iter().map(|name| find(name).ok_or_else(|| missing(name))).collect::<Result<_>>()?
+        };
+        let files = Files::new(&self.common.data_dir, self.reuse);
+        let mut lane = Lane {
+            cores,
+            subject,
+            subject_compact: find(&format!("{}_compact", subject.name())),
+            peers,
+            files: &files,
+            budget: self.budget,
+            progress,
+            outcome: Outcome::default(),
+        };
+        for job in jobs {
+            if self.cases.contains(&Case::Write) {
+                write::write(&mut lane, &job.table)?;
+            }
+            // A size doesn't depend on the cores it was written on.
+            if cores == self.cores[0] {
+                for case in [Case::Size, Case::SizeCompact] {
+                    if self.cases.contains(&case) {
+                        write::sizes(&mut lane, &job.table, case)?;
+                    }
+                }
+            }
+            scan::run(&mut lane, &job.table, &job.workload, &self.cases)?;
+            cold::run(&mut lane, &job.table, &self.cases)?;
+            progress.advance(1);
+        }
+        if self.cases.contains(&Case::SizeTables) && cores == self.cores[0] {
+            for (folder, tables) in folders {
+                write::size_tables(&mut lane, folder, tables)?;
+            }
+        }
+        if let Some(wide) = wide {
+            open::run(&mut lane, wide, &self.cases)?;
+        }
+        let libraries = lane.formats().iter().map(|format| library(*format)).collect();
+        Ok((lane.outcome, libraries))
+    }
+}
+
+fn measured(table: &Table) -> Measured {
+    Measured {
+        name: table.name.clone(),
+        rows: table.rows,
+        columns: table.schema.fields().len(),
+        arrow_bytes: table.arrow_bytes,
+    }
+}
+
+fn library(format: &dyn Format) -> Library {
+    Library { name: format.name().to_owned(), version: format.version() }
+}
