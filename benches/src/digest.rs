@@ -84,7 +84,7 @@ impl Digest {
 }
 
 fn mix(value: u64) -> u64 {
-    let wide = u128::from(value ^ SEED) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+    let wide = u128::from(value ^ SEED).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     (wide as u64) ^ ((wide >> 64) as u64)
 }
 

@@ -1,7 +1,7 @@
 //! Everything that is measured, and how a measurement becomes rows of the report.
 //!
 //! - [`scan`]: `decode`, `decode_materialized`, `projection`, `filter` and its sweep, `random`;
-//! - [`write`]: `write`, `size`, `size_compact`, `size_tables`;
+//! - [`mod@write`]: `write`, `size`, `size_compact`, `size_tables`;
 //! - [`open`]: `open_wide`, `open_wide_project`;
 //! - [`cold`]: `cold_scan`, `cold_cpu`;
 //! - [`files`]: where each format's file of each table lies.

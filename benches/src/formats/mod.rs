@@ -1,8 +1,8 @@
 //! The formats that are compared, behind one trait.
 //!
-//! - [`parquet`]: arrow-rs' Parquet as four baselines, from its defaults to tuned;
+//! - [`mod@parquet`]: arrow-rs' Parquet as four baselines, from its defaults to tuned;
 //! - [`ipc`], [`ndjson`]: simple formats, the ends of the scale;
-//! - [`vortex`] (feature `peers`): Vortex' default and compact writers.
+//! - `vortex` (feature `peers`): Vortex' default and compact writers.
 //!
 //! Every adapter uses its library the way that library's documentation says is fast. What is timed is the same for all:
 //! a stream of Arrow batches from an opened file, consumed by the same sink.
