@@ -181,7 +181,7 @@ impl OpenedFile for Opened {
             scan = scan.with_filter(filter);
         }
         if let Some(rows) = &request.rows {
-            let rows = StrictSortedBuffer::try_new(Buffer::from_iter(rows.iter().copied()));
+            let rows = StrictSortedBuffer::try_new(rows.iter().copied().collect::<Buffer<_>>());
             scan = scan.with_row_indices(rows.map_err(fail("choosing rows"))?);
         }
         for batch in scan.into_record_batch_reader(schema, &self.runtime).map_err(fail("scanning"))? {
