@@ -78,3 +78,20 @@ impl ShardError {
         }
     }
 }
+
+impl From<ShardError> for std::io::Error {
+    /// Keeps the kind where there is one and carries the whole error as its source.
+    fn from(error: ShardError) -> Self {
+        let kind = match &error {
+            ShardError::Device(device) => std::io::Error::from(device.clone()).kind(),
+            ShardError::Memory(_) => std::io::ErrorKind::OutOfMemory,
+            ShardError::Busy { .. } => std::io::ErrorKind::WouldBlock,
+            ShardError::Option { .. } => std::io::ErrorKind::InvalidInput,
+            ShardError::TaskPanicked { .. }
+            | ShardError::TaskCancelled
+            | ShardError::Stopped { .. }
+            | ShardError::Start { .. } => std::io::ErrorKind::Other,
+        };
+        std::io::Error::new(kind, error)
+    }
+}

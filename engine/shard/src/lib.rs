@@ -5,6 +5,7 @@
 //! | [`executor`] | pinned shards, tasks on them from any thread, starting and stopping |
 //! | [`cache`] | verified segments shared by the shards of a NUMA node, read once, evicted by use |
 //! | [`device`] | reading and writing files: io_uring, plain threads, or a simulated disk with faults |
+//! | [`mod@write`] | files that appear whole and durable or not at all |
 //! | `degraded` | what a machine lacks, and how to fix it |
 //! | `error` | what can go wrong on a shard |
 
@@ -13,6 +14,7 @@ mod degraded;
 pub mod device;
 mod error;
 pub mod executor;
+pub mod write;
 
 pub use degraded::Degraded;
 pub use error::ShardError;

@@ -31,6 +31,7 @@ use deltalite_alloc::{BufferPool, NodeId, Placement, PoolOptions, ShardPlace, pi
 use futures::channel::mpsc;
 use parking_lot::Mutex;
 
+pub(crate) use options::io_mode;
 pub use options::{DeviceFactory, IoMode, ShardOptions};
 pub use shard::Shard;
 pub use task::TaskHandle;

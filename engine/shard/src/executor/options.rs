@@ -138,7 +138,7 @@ impl ShardOptions {
     /// The mode to use, never `Auto`, and why it is not the ring where the ring was refused.
     pub(super) fn resolve_io(&self) -> Result<(IoMode, Option<String>), ShardError> {
         let mode = match &self.io {
-            IoMode::Auto => from_environment(std::env::var(IO_VARIABLE).ok().as_deref())?,
+            IoMode::Auto => io_mode()?,
             chosen => chosen.clone(),
         };
         match mode {
@@ -156,6 +156,11 @@ impl ShardOptions {
 fn ring_usable() -> Result<(), ShardError> {
     ring_available()?;
     ring_runtime::usable()
+}
+
+/// What the environment variable `DELTALITE_IO` asks for.
+pub(crate) fn io_mode() -> Result<IoMode, ShardError> {
+    from_environment(std::env::var(IO_VARIABLE).ok().as_deref())
 }
 
 pub(super) fn from_environment(value: Option<&str>) -> Result<IoMode, ShardError> {
