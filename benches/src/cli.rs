@@ -1,6 +1,5 @@
 //! The command line of `deltalite-bench`.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -16,6 +15,7 @@ use crate::machine::Machine;
 use crate::measure::Budget;
 use crate::progress::Progress;
 use crate::report::{self, Details, Library, Measured, Outcome, terminal, unix_seconds};
+use crate::single::{Ceiling, Single, say};
 use crate::workload::Workload;
 
 /// Compares DeltaLite with Parquet and other formats.
@@ -39,6 +39,10 @@ enum Command {
     Run(Run),
     /// Generate the tables only
     Gen(Generate),
+    /// Run one case of one format again and again, for profilers and comparisons of revisions
+    Loop(Single),
+    /// Read a file by a bare io_uring loop: what the disk can do
+    Ceiling(Ceiling),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +100,8 @@ impl Cli {
     /// Does what was asked for.
     pub fn execute(self) -> Result<()> {
         match self.command {
+            Command::Loop(single) => single.execute(),
+            Command::Ceiling(ceiling) => ceiling.execute(),
             Command::Demo(common) => Plan {
                 cases: DEMO_CASES.to_vec(),
                 peers: DEMO_PEERS.iter().map(ToString::to_string).collect(),
@@ -139,12 +145,6 @@ impl Cli {
             }
         }
     }
-}
-
-fn say(text: &str) -> Result<()> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|source| BenchError::System { doing: "writing to standard output", source })
 }
 
 /// A run, decided.

@@ -8,6 +8,7 @@
 //! - [`formats`]: DeltaLite and its peers behind one trait;
 //! - [`cases`]: each thing that is measured, using [`digest`] to compare results before anything is timed,
 //!   [`measure`] to let contestants take turns, [`cpu`] to hold them on the same cores and [`caches`] for cold runs;
+//! - [`single`]: one case of one format again and again, for profilers, and the disk's ceiling;
 //! - [`report`]: the rows, their details and the machine ([`machine`]), as JSON, on the terminal and as a page;
 //! - [`progress`]: bars on standard error;
 //! - [`error`]: everything that can go wrong, with codes.
@@ -26,4 +27,5 @@ pub mod measure;
 pub mod predicate;
 pub mod progress;
 pub mod report;
+pub mod single;
 pub mod workload;

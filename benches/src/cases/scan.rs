@@ -16,6 +16,7 @@ use crate::digest::{Digest, Sum};
 use crate::error::{BenchError, Result};
 use crate::formats::{OpenedFile, Request, Residence, WriteOptions};
 use crate::measure::{Contestant, Residue};
+use crate::predicate::Predicate;
 use crate::report::Note;
 use crate::workload::Workload;
 
@@ -115,42 +116,45 @@ pub fn run(lane: &mut Lane<'_>, table: &Table, workload: &Workload, cases: &[Cas
     let opened = open_all(lane, table)?;
     for case in cases {
         let title = Title::new(*case, &table.name);
+        if *case == Case::FilterSweep {
+            for (fraction, predicate) in &workload.sweep {
+                let request = filtered(workload, predicate);
+                let title = Title::variant(*case, format!("filter_{}%", fraction * 100.0), &table.name);
+                filter(lane, &opened, table, request, &title)?;
+            }
+            continue;
+        }
+        let Some(request) = request(*case, workload) else { continue };
         match case {
-            Case::Decode => {
-                scan(lane, &opened, &Expected::new(table, Request::everything()), &title, Keep::Nothing)?;
-            }
+            Case::Filter => filter(lane, &opened, table, request, &title)?,
             Case::DecodeMaterialized => {
-                scan(lane, &opened, &Expected::new(table, Request::everything()), &title, Keep::Batches)?;
+                scan(lane, &opened, &Expected::new(table, request), &title, Keep::Batches)?;
             }
-            Case::Projection => {
-                let request = Request::project(&workload.projection);
-                scan(lane, &opened, &Expected::new(table, request), &title, Keep::Nothing)?;
-            }
-            Case::Filter => {
-                if let Some(predicate) = &workload.filter {
-                    let mut request = Request::project(&workload.projection);
-                    request.predicate = Some(predicate.clone());
-                    filter(lane, &opened, table, request, &title)?;
-                }
-            }
-            Case::FilterSweep => {
-                for (fraction, predicate) in &workload.sweep {
-                    let mut request = Request::project(&workload.projection);
-                    request.predicate = Some(predicate.clone());
-                    let name = format!("filter_{}%", fraction * 100.0);
-                    let title = Title::variant(*case, name, &table.name);
-                    filter(lane, &opened, table, request, &title)?;
-                }
-            }
-            Case::Random => {
-                let mut request = Request::project(&workload.row_columns);
-                request.rows = Some(workload.rows.clone());
-                scan(lane, &opened, &Expected::new(table, request), &title, Keep::Nothing)?;
-            }
-            _ => {}
+            _ => scan(lane, &opened, &Expected::new(table, request), &title, Keep::Nothing)?,
         }
     }
     Ok(())
+}
+
+/// What a case of this module asks a table for; none when the table doesn't offer it, or the case asks several things.
+pub fn request(case: Case, workload: &Workload) -> Option<Request> {
+    match case {
+        Case::Decode | Case::DecodeMaterialized => Some(Request::everything()),
+        Case::Projection => Some(Request::project(&workload.projection)),
+        Case::Filter => workload.filter.as_ref().map(|predicate| filtered(workload, predicate)),
+        Case::Random => {
+            let mut request = Request::project(&workload.row_columns);
+            request.rows = Some(workload.rows.clone());
+            Some(request)
+        }
+        _ => None,
+    }
+}
+
+fn filtered(workload: &Workload, predicate: &Predicate) -> Request {
+    let mut request = Request::project(&workload.projection);
+    request.predicate = Some(predicate.clone());
+    request
 }
 
 /// The cases of this module.

@@ -1,5 +1,6 @@
 //! The formats that are compared, behind one trait.
 //!
+//! - [`deltalite`]: ours, its default and compact profiles;
 //! - [`mod@parquet`]: arrow-rs' Parquet as four baselines, from its defaults to tuned;
 //! - [`ipc`], [`ndjson`]: simple formats, the ends of the scale;
 //! - `vortex` (feature `peers`): Vortex' default and compact writers.
@@ -7,6 +8,7 @@
 //! Every adapter uses its library the way that library's documentation says is fast. What is timed is the same for all:
 //! a stream of Arrow batches from an opened file, consumed by the same sink.
 
+pub mod deltalite;
 pub mod ipc;
 pub mod ndjson;
 pub mod parquet;
@@ -17,6 +19,8 @@ use std::path::Path;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+
+use deltalite_format::Profile;
 
 use crate::data::Table;
 use crate::error::{BenchError, Result};
@@ -119,11 +123,13 @@ pub trait OpenedFile {
 }
 
 /// The format that others are compared with unless told otherwise.
-pub const SUBJECT: &str = "parquet_zstd";
+pub const SUBJECT: &str = "deltalite";
 
 /// All formats of this build, on this many cores.
 pub fn all(cores: usize) -> Result<Vec<Box<dyn Format>>> {
     let mut formats: Vec<Box<dyn Format>> = Vec::new();
+    formats.push(Box::new(deltalite::DeltaLite::new(Profile::Default, cores)));
+    formats.push(Box::new(deltalite::DeltaLite::new(Profile::Compact, cores)));
     for flavour in parquet::Flavour::ALL {
         formats.push(Box::new(parquet::Parquet::new(flavour, cores)));
     }
@@ -135,4 +141,19 @@ pub fn all(cores: usize) -> Result<Vec<Box<dyn Format>>> {
         formats.push(Box::new(vortex::Vortex::new(vortex::Profile::Compact, cores)));
     }
     Ok(formats)
+}
+
+/// Runs the same work on this many threads, this one among them, and returns the first error.
+fn in_parallel<E: Send>(
+    cores: usize,
+    work: impl Fn() -> std::result::Result<(), E> + Sync,
+) -> std::result::Result<(), E> {
+    std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..cores).map(|_| scope.spawn(&work)).collect();
+        let own = work();
+        helpers.into_iter().fold(own, |result, helper| match helper.join() {
+            Ok(theirs) => result.and(theirs),
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
 }

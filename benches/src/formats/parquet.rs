@@ -36,7 +36,7 @@ use parquet::file::properties::{DEFAULT_MAX_ROW_GROUP_ROW_COUNT, WriterPropertie
 use parquet::file::reader::ChunkReader;
 use parquet::schema::types::ColumnPath;
 
-use super::{Format, OpenedFile, Request, Residence, Sink, WriteOptions};
+use super::{Format, OpenedFile, Request, Residence, Sink, WriteOptions, in_parallel};
 use crate::data::Table;
 use crate::error::{BenchError, Result};
 use crate::mapped::map_bytes;
@@ -283,21 +283,6 @@ fn encode_columns(
         .into_iter()
         .flat_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner).1)
         .collect())
-}
-
-/// Runs the same work on this many threads, this one among them, and returns the first error.
-fn in_parallel<E: Send>(
-    cores: usize,
-    work: impl Fn() -> std::result::Result<(), E> + Sync,
-) -> std::result::Result<(), E> {
-    std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..cores).map(|_| scope.spawn(&work)).collect();
-        let own = work();
-        helpers.into_iter().fold(own, |result, helper| match helper.join() {
-            Ok(theirs) => result.and(theirs),
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
-    })
 }
 
 /// Gives each scan its own reader over the same bytes.
