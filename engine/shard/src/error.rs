@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use deltalite_alloc::AllocError;
+use deltalite_format::FormatError;
 
 use crate::device::DeviceError;
 
@@ -16,6 +17,9 @@ pub enum ShardError {
     /// Memory was refused.
     #[error(transparent)]
     Memory(#[from] AllocError),
+    /// A file's bytes are not what they should be, or what was asked of them can't be had.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// A bounded stage is full. Nothing was done; try again later.
     #[error("{stage} is full; try again in {} ms, or start fewer scans at a time", retry_after.as_millis())]
     Busy {
@@ -53,6 +57,12 @@ pub enum ShardError {
         /// What it can be.
         reason: String,
     },
+    /// A row does not fit the type it was to become.
+    #[error("rows can't become the type asked for: {reason}; compare its fields with the scan's schema")]
+    Record {
+        /// Which field, and why.
+        reason: String,
+    },
     /// A shard could not be started.
     #[error("shard {shard} could not be started: {reason}")]
     Start {
@@ -69,12 +79,14 @@ impl ShardError {
         match self {
             ShardError::Device(error) => error.code(),
             ShardError::Memory(error) => error.code(),
+            ShardError::Format(error) => error.code(),
             ShardError::Busy { .. } => "DL-0320",
             ShardError::TaskPanicked { .. } => "DL-0321",
             ShardError::TaskCancelled => "DL-0322",
             ShardError::Stopped { .. } => "DL-0323",
             ShardError::Option { .. } => "DL-0324",
             ShardError::Start { .. } => "DL-0325",
+            ShardError::Record { .. } => "DL-0326",
         }
     }
 }
@@ -87,6 +99,7 @@ impl From<ShardError> for std::io::Error {
             ShardError::Memory(_) => std::io::ErrorKind::OutOfMemory,
             ShardError::Busy { .. } => std::io::ErrorKind::WouldBlock,
             ShardError::Option { .. } => std::io::ErrorKind::InvalidInput,
+            ShardError::Format(_) | ShardError::Record { .. } => std::io::ErrorKind::InvalidData,
             ShardError::TaskPanicked { .. }
             | ShardError::TaskCancelled
             | ShardError::Stopped { .. }

@@ -3,6 +3,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`executor`] | pinned shards, tasks on them from any thread, starting and stopping |
+//! | [`scan`] | files, columns, predicate → record batches, decoded on shards or by the caller |
 //! | [`cache`] | verified segments shared by the shards of a NUMA node, read once, evicted by use |
 //! | [`device`] | reading and writing files: io_uring, plain threads, or a simulated disk with faults |
 //! | [`mod@write`] | files that appear whole and durable or not at all |
@@ -14,6 +15,7 @@ mod degraded;
 pub mod device;
 mod error;
 pub mod executor;
+pub mod scan;
 pub mod write;
 
 pub use degraded::Degraded;

@@ -74,6 +74,17 @@ pub struct PruneCounts {
     pub units_pruned: u64,
 }
 
+impl PruneCounts {
+    /// Adds another file's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.blocks += other.blocks;
+        self.blocks_pruned += other.blocks_pruned;
+        self.blocks_bloomed += other.blocks_bloomed;
+        self.units += other.units;
+        self.units_pruned += other.units_pruned;
+    }
+}
+
 /// A scan of one file, resolved: every unit scan of it shares this.
 #[derive(Debug)]
 pub struct ScanPlan {

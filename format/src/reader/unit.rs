@@ -18,7 +18,7 @@ use crate::encoding::dictionary::ChunkDictionary;
 use crate::error::{FormatError, Result};
 use crate::mask::BitMask;
 use crate::phys::PhysType;
-use crate::predicate::{Leaf, LeafTest};
+use crate::predicate::{BoundPredicate, Leaf, LeafTest};
 
 /// Selected rows per row scanned above which a column is decoded whole and filtered, instead of row by row.
 const DENSE_SELECTIVITY: f64 = 0.2;
@@ -147,18 +147,12 @@ impl UnitScan {
 
     /// Every page that the scan of this unit may need, before any is read: what to prefetch.
     pub fn all_pages(plan: &ScanPlan, task: &UnitTask) -> Vec<PageRef> {
-        let mut out = Vec::new();
-        for column in &plan.columns {
-            for stream in 0..column.shape.streams.len() {
-                if let Some(chunk) = column.chunk(stream, task.block) {
-                    out.extend(chunk.dictionary);
-                    out.extend_from_slice(chunk.unit(task.unit));
-                }
-            }
-        }
-        out.sort_unstable_by_key(|p| p.offset);
-        out.dedup();
-        out
+        pages_of(plan, task, 0..plan.columns.len())
+    }
+
+    /// The pages that the scan of this unit needs first: the predicate's columns.
+    pub fn predicate_pages(plan: &ScanPlan, task: &UnitTask) -> Vec<PageRef> {
+        pages_of(plan, task, plan.predicate.iter().flat_map(BoundPredicate::column_indices))
     }
 
     /// A nested column of a whole unit, from pages given.
@@ -463,6 +457,21 @@ impl UnitScan {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(self.plan.schema.clone(), arrays, &options)?)
     }
+}
+
+fn pages_of(plan: &ScanPlan, task: &UnitTask, slots: impl IntoIterator<Item = usize>) -> Vec<PageRef> {
+    let mut out = Vec::new();
+    for column in slots.into_iter().map(|slot| &plan.columns[slot]) {
+        for stream in 0..column.shape.streams.len() {
+            if let Some(chunk) = column.chunk(stream, task.block) {
+                out.extend(chunk.dictionary);
+                out.extend_from_slice(chunk.unit(task.unit));
+            }
+        }
+    }
+    out.sort_unstable_by_key(|p| p.offset);
+    out.dedup();
+    out
 }
 
 impl Emitter {

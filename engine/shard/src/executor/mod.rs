@@ -35,6 +35,7 @@ pub(crate) use options::io_mode;
 pub use options::{DeviceFactory, IoMode, ShardOptions};
 pub use shard::Shard;
 pub use task::TaskHandle;
+pub(crate) use task::block_on;
 
 use crate::cache::{CacheStats, PageCache};
 use crate::degraded::Degraded;

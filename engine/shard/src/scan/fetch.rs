@@ -1,0 +1,213 @@
+//! Getting segments: from the cache, or read by a shard.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use arrow_buffer::Buffer;
+use deltalite_alloc::BufferPool;
+use deltalite_format::checksum;
+
+use super::metrics::Counters;
+use super::segments::Placed;
+use super::{Verify, file::DataFile};
+use crate::cache::{CachedSegment, LoadTicket, Lookup, PageCache, SegmentKey};
+use crate::device::{ByteRange, DeviceError, DeviceFile, FileId, IoClass};
+use crate::error::ShardError;
+use crate::executor::{Shard, ShardSet};
+
+/// How often a segment is looked up again after somebody else's read of it failed, before the failure is taken for one's own.
+const LOOKUPS_MAX: usize = 8;
+
+/// A data file opened on a shard, in the state its metadata was read in.
+pub(super) fn open_on(
+    shard: &Shard,
+    path: &std::path::Path,
+    expected: FileId,
+) -> Result<DeviceFile, ShardError> {
+    let file = shard.open(path)?;
+    if file.id() != expected {
+        return Err(
+            DeviceError::Changed { path: path.to_owned(), offset: 0, was: expected, now: file.id() }.into()
+        );
+    }
+    Ok(file)
+}
+
+/// Who reads a segment that nobody has.
+pub(super) enum Reader {
+    /// This shard, whose thread we are on.
+    Shard(Rc<Shard>),
+    /// A shard of the set; this is a thread outside.
+    Set(Arc<ShardSet>),
+}
+
+/// Gets the segments of a scan's files.
+pub(super) struct Fetcher {
+    pub(super) reader: Reader,
+    pub(super) cache: Arc<PageCache>,
+    pub(super) arena: Option<BufferPool>,
+    pub(super) verify: Verify,
+    pub(super) counters: Arc<Counters>,
+    /// Files opened on this shard, by identity.
+    pub(super) open: RefCell<HashMap<FileId, DeviceFile>>,
+}
+
+impl Fetcher {
+    /// The page's bytes, verified as the scan asks for.
+    pub(super) fn page(
+        &self,
+        file: &DataFile,
+        placed: &Placed,
+        segment: &CachedSegment,
+    ) -> Result<Buffer, ShardError> {
+        let start = (placed.page.offset - placed.range.offset) as usize;
+        let bytes = segment.bytes();
+        let end = start + placed.page.len as usize;
+        if end > bytes.len() {
+            return Err(DeviceError::ShortRead {
+                path: file.path().to_owned(),
+                offset: placed.range.offset,
+                expected: end as u64,
+                got: bytes.len() as u64,
+            }
+            .into());
+        }
+        if self.verify != Verify::Off && !segment.is_page_verified(placed.index as usize) {
+            checksum::verify("page", placed.page.offset, &bytes.as_slice()[start..end], placed.page.crc)
+                .map_err(|e| e.with_place(Some(file.meta().file()), placed.page.offset))?;
+            segment.mark_page_verified(placed.index as usize);
+        }
+        let page = bytes.slice(start..end);
+        Ok(match &self.arena {
+            Some(arena) => self.cache.hand_out(&page, arena)?.into_arrow(),
+            None => page.into_arrow(),
+        })
+    }
+
+    /// Starts reading a segment unless it is cached or being read. True where this led to a read.
+    pub(super) fn prefetch(&self, file: &DataFile, placed: &Placed) -> Result<bool, ShardError> {
+        match self.cache.lookup(key(file, placed)) {
+            Lookup::Miss(ticket) => {
+                self.start(file, placed, ticket)?;
+                Ok(true)
+            }
+            Lookup::Hit(_) | Lookup::Loading(_) => Ok(false),
+        }
+    }
+
+    /// The segment: from the cache, from whoever is reading it, or read now.
+    pub(super) async fn segment(
+        &self,
+        file: &DataFile,
+        placed: &Placed,
+    ) -> Result<Arc<CachedSegment>, ShardError> {
+        for _ in 0..LOOKUPS_MAX {
+            match self.cache.lookup(key(file, placed)) {
+                Lookup::Hit(segment) => {
+                    self.counters.cache_hits.fetch_add(1, Relaxed);
+                    return Ok(segment);
+                }
+                Lookup::Loading(wait) => {
+                    if let Some(segment) = wait.await {
+                        return Ok(segment);
+                    }
+                }
+                Lookup::Miss(ticket) => return self.read(file, placed, ticket).await,
+            }
+        }
+        Err(ShardError::Busy {
+            stage: "reading a segment that others fail to read",
+            retry_after: std::time::Duration::from_millis(10),
+        })
+    }
+
+    fn device_file(&self, shard: &Shard, file: &DataFile) -> Result<DeviceFile, ShardError> {
+        if let Some(open) = self.open.borrow().get(&file.id()) {
+            return Ok(open.clone());
+        }
+        let open = open_on(shard, file.path(), file.id())?;
+        self.open.borrow_mut().insert(file.id(), open.clone());
+        Ok(open)
+    }
+
+    async fn read(
+        &self,
+        file: &DataFile,
+        placed: &Placed,
+        ticket: LoadTicket,
+    ) -> Result<Arc<CachedSegment>, ShardError> {
+        let task = match &self.reader {
+            Reader::Shard(shard) => {
+                let device_file = self.device_file(shard, file)?;
+                let load =
+                    load(shard.clone(), device_file, placed.range, placed.pages, ticket, IoClass::Scan);
+                shard.spawn(IoClass::Scan, load)
+            }
+            Reader::Set(set) => self.read_on_set(set, file, placed, ticket, IoClass::Scan)?,
+        };
+        self.count(placed);
+        task.await?
+    }
+
+    /// Starts a read that fills the cache on its own, whatever becomes of this scan's other work: a reader that waited for its
+    /// consumer before filling what others wait for could stop them all.
+    fn start(&self, file: &DataFile, placed: &Placed, ticket: LoadTicket) -> Result<(), ShardError> {
+        match &self.reader {
+            Reader::Shard(shard) => {
+                let device_file = self.device_file(shard, file)?;
+                let load =
+                    load(shard.clone(), device_file, placed.range, placed.pages, ticket, IoClass::Prefetch);
+                shard.spawn(IoClass::Prefetch, load).detach();
+            }
+            Reader::Set(set) => self.read_on_set(set, file, placed, ticket, IoClass::Prefetch)?.detach(),
+        }
+        self.count(placed);
+        Ok(())
+    }
+
+    fn count(&self, placed: &Placed) {
+        self.counters.cache_misses.fetch_add(1, Relaxed);
+        self.counters.reads.fetch_add(1, Relaxed);
+        self.counters.bytes_read.fetch_add(placed.range.len, Relaxed);
+    }
+
+    fn read_on_set(
+        &self,
+        set: &ShardSet,
+        file: &DataFile,
+        placed: &Placed,
+        ticket: LoadTicket,
+        class: IoClass,
+    ) -> Result<crate::executor::TaskHandle<Result<Arc<CachedSegment>, ShardError>>, ShardError> {
+        let (path, id): (PathBuf, FileId) = (file.path().to_owned(), file.id());
+        let (range, pages) = (placed.range, placed.pages);
+        // Neighbouring segments go to different shards.
+        let on = (range.offset / (1 << 20)) as usize % set.len();
+        set.spawn_on(on, class, move |shard| async move {
+            let device_file = open_on(&shard, &path, id)?;
+            load(shard, device_file, range, pages, ticket, class).await
+        })
+    }
+}
+
+fn key(file: &DataFile, placed: &Placed) -> SegmentKey {
+    SegmentKey { file: file.id(), offset: placed.range.offset, len: placed.range.len }
+}
+
+/// Reads a segment and fills it in.
+async fn load(
+    shard: Rc<Shard>,
+    file: DeviceFile,
+    range: ByteRange,
+    pages: u32,
+    ticket: LoadTicket,
+    class: IoClass,
+) -> Result<Arc<CachedSegment>, ShardError> {
+    let bytes = shard.read(&file, range, class)?.await?;
+    shard.device().check_unchanged(&file, range.offset)?;
+    Ok(ticket.fill(bytes.freeze(), pages as usize))
+}
