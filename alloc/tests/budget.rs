@@ -339,11 +339,11 @@ fn pools_answer_to_their_budget() {
     assert!(budget.usage() >= 3 * MIB);
     let error = pool.take(18 * MIB).unwrap_err();
     assert!(matches!(error, AllocError::BudgetExceeded { .. }), "{error}");
-    // What is free here makes room for what is asked here, and for others on demand.
+    // What is free here makes room for what is asked here, and for others.
     drop(buffer);
     drop(pool.take(18 * MIB).unwrap());
-    assert!(budget.try_reserve(10 * MIB).is_err());
-    pool.trim_all();
+    assert_eq!(pool.stats().mapped, 18 * MIB);
+    drop(budget.try_reserve(10 * MIB).unwrap());
     assert_eq!((budget.usage(), pool.stats().mapped), (0, 0));
     // A budget with little left gets by with a small chunk.
     let _others = budget.try_reserve(20 * MIB - 8192).unwrap();
@@ -352,4 +352,90 @@ fn pools_answer_to_their_budget() {
     assert_eq!(BufferPool::new(arena).unwrap_err().code(), "DL-0110");
     drop(pool);
     assert_eq!(budget.usage(), 20 * MIB - 8192);
+}
+
+#[test]
+fn retained_memory_reaches_those_who_wait_for_it() {
+    const MIB: usize = 1 << 20;
+    let root = MemoryBudget::root("process", 20 * MIB);
+    let budgets = [root.child("query", 20 * MIB), root.child("small", MIB)];
+    let make = |name: &str, budget: &MemoryBudget| {
+        BufferPool::new(PoolOptions { budget: Some(budget.clone()), ..PoolOptions::growing(name, 64 * MIB) })
+            .unwrap()
+    };
+    let (pool, other) = (make("pool", &budgets[0]), make("other", &budgets[0]));
+    let buffers: Vec<_> = (0..5).map(|_| pool.take(2 * MIB).unwrap()).collect();
+    // Nothing of the pool is free: the waiter stays until buffers return, from whatever thread.
+    let mut waiting = Pending::new(&budgets, 0, 16 * MIB, 0);
+    assert!(waiting.poll().is_pending() && !waiting.is_woken());
+    std::thread::spawn(move || buffers.into_iter().for_each(drop)).join().unwrap();
+    assert!(waiting.is_woken(), "{}", root.snapshot());
+    drop(waiting);
+    // What one pool retains is there for another.
+    drop(pool.take(16 * MIB).unwrap());
+    assert!(pool.stats().mapped >= 16 * MIB);
+    drop(other.take(16 * MIB).unwrap());
+    assert_eq!(pool.stats().mapped, 0);
+    drop(other);
+    // A waiter may come to need it only later, when its own budget has room again.
+    drop(pool.take(8 * MIB).unwrap());
+    let mut held = budgets[1].try_reserve(MIB).unwrap();
+    let mut late = Pending::new(&budgets, 1, MIB / 2, 0);
+    assert!(late.poll().is_pending());
+    held.shrink(MIB / 4);
+    let _rest = root.try_reserve(root.available()).unwrap();
+    assert_eq!(pool.stats().mapped, 8 * MIB);
+    held.shrink(MIB / 4);
+    assert!(late.is_woken(), "{}", root.snapshot());
+    drop((late, held));
+    // Who waits for another budget takes nothing from here.
+    drop(pool.take(MIB).unwrap());
+    let _full = budgets[1].try_reserve(MIB).unwrap();
+    let retained = pool.stats().mapped;
+    let mut elsewhere = Pending::new(&budgets, 1, MIB, 0);
+    assert!(elsewhere.poll().is_pending());
+    assert!(budgets[1].try_reserve(1).is_err());
+    drop(pool.take(MIB).unwrap());
+    assert!(retained > 0 && pool.stats().mapped == retained);
+}
+
+#[test]
+fn pools_and_waiters_share_a_budget_without_deadlock() {
+    const KIB: usize = 1 << 10;
+    let root = MemoryBudget::root("process", 3000 * KIB);
+    let pools: Vec<BufferPool> = (0..2)
+        .map(|number| {
+            let budget = Some(root.child(format!("pool {number}"), 2500 * KIB));
+            BufferPool::new(PoolOptions { budget, ..PoolOptions::growing("shared", 4000 * KIB) }).unwrap()
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for thread in 0..4_usize {
+            let (root, pool) = (&root, &pools[thread % 2]);
+            scope.spawn(move || {
+                let mut held = std::collections::VecDeque::new();
+                for round in 0..1500_usize {
+                    let len = [4, 60, 300, 900][(round * 7 + thread) % 4] * KIB;
+                    match pool.take(len) {
+                        Ok(buffer) => held.push_back(buffer),
+                        Err(AllocError::Exhausted { .. } | AllocError::BudgetExceeded { .. }) => held.clear(),
+                        Err(other) => panic!("{other}"),
+                    }
+                    if held.len() > 3 {
+                        held.pop_front();
+                    }
+                    if round % 16 == 0 {
+                        held.clear();
+                        let reservation = root.reserve_blocking(2000 * KIB, FOREVER).unwrap();
+                        assert!(root.usage() <= root.limit() && reservation.bytes() == 2000 * KIB);
+                    }
+                }
+            });
+        }
+    });
+    for pool in &pools {
+        assert_eq!(pool.stats().in_use, 0);
+        pool.trim_all();
+    }
+    assert_eq!(root.usage(), 0);
 }

@@ -10,7 +10,8 @@ mod tree;
 mod wait;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -62,14 +63,28 @@ pub struct MemoryBudget {
 
 /// Keeps a budget in its tree, and those above it.
 struct Node {
-    tree: Arc<Mutex<Tree>>,
+    shared: Arc<Shared>,
     slot: usize,
     parent: Option<Arc<Node>>,
 }
 
+/// What all budgets of a tree share.
+struct Shared {
+    tree: Mutex<Tree>,
+    /// Who holds bytes that it could do without, with the budgets that the bytes are reserved from. They keep
+    /// their budget in the tree.
+    reclaimers: Mutex<Vec<(Weak<dyn Reclaim>, usize)>>,
+}
+
+/// Holds on to reserved bytes that it could do without.
+pub(crate) trait Reclaim: Send + Sync {
+    /// Gives back what it can. Called without any lock held.
+    fn reclaim(&self);
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
-        self.tree.lock().remove(self.slot);
+        self.shared.tree.lock().remove(self.slot);
     }
 }
 
@@ -78,15 +93,16 @@ impl MemoryBudget {
     pub fn root(name: impl Into<String>, limit_bytes: usize) -> MemoryBudget {
         let mut tree = Tree::new();
         let slot = tree.add(name.into(), None, limit_bytes);
-        MemoryBudget { node: Arc::new(Node { tree: Arc::new(Mutex::new(tree)), slot, parent: None }) }
+        let shared = Arc::new(Shared { tree: Mutex::new(tree), reclaimers: Mutex::default() });
+        MemoryBudget { node: Arc::new(Node { shared, slot, parent: None }) }
     }
 
     /// A budget of at most `limit_bytes` within this one. Limits below may add up to more than the limit
     /// above: what counts is what is reserved.
     pub fn child(&self, name: impl Into<String>, limit_bytes: usize) -> MemoryBudget {
         let slot = self.tree().add(name.into(), Some(self.node.slot), limit_bytes);
-        let (tree, parent) = (Arc::clone(&self.node.tree), Some(Arc::clone(&self.node)));
-        MemoryBudget { node: Arc::new(Node { tree, slot, parent }) }
+        let (shared, parent) = (Arc::clone(&self.node.shared), Some(Arc::clone(&self.node)));
+        MemoryBudget { node: Arc::new(Node { shared, slot, parent }) }
     }
 
     /// The budget that this is part of.
@@ -163,24 +179,78 @@ impl MemoryBudget {
     }
 
     fn tree(&self) -> MutexGuard<'_, Tree> {
-        self.node.tree.lock()
+        self.node.shared.tree.lock()
     }
 
     fn slot(&self) -> usize {
         self.node.slot
     }
 
-    fn charge(&self, bytes: usize) -> Result<(), AllocError> {
+    /// As [`try_reserve`](Self::try_reserve), without asking pools to give memory back: for pools, under
+    /// their locks.
+    pub(crate) fn try_reserve_unassisted(&self, bytes: usize) -> Result<Reservation, AllocError> {
         let done = self.tree().try_reserve(self.node.slot, bytes);
+        done.map_err(|refusal| self.error(bytes, refusal))?;
+        Ok(Reservation::granted(self.clone(), bytes))
+    }
+
+    /// Has `reclaimer`, which keeps a handle to this budget, give bytes back when they are needed elsewhere.
+    pub(crate) fn add_reclaimer(&self, reclaimer: Weak<dyn Reclaim>) {
+        let mut reclaimers = self.node.shared.reclaimers.lock();
+        reclaimers.retain(|(known, _)| known.strong_count() > 0);
+        reclaimers.push((reclaimer, self.node.slot));
+    }
+
+    /// Whether somebody waits for bytes that are reserved from this budget.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.tree().is_blocked(self.node.slot)
+    }
+
+    fn charge(&self, bytes: usize) -> Result<(), AllocError> {
+        let mut done = self.tree().try_reserve(self.node.slot, bytes);
+        if let Err(Refusal::Full(full)) = done {
+            self.reclaim(|tree, slot| tree.is_within(slot, full));
+            done = self.tree().try_reserve(self.node.slot, bytes);
+        }
         done.map_err(|refusal| self.error(bytes, refusal))
+    }
+
+    /// Asks for the bytes that waiters need.
+    fn reclaim_for_waiters(&self) {
+        self.reclaim(Tree::is_blocked);
+    }
+
+    /// Has those give back what they can whose budgets are `wanted`.
+    fn reclaim(&self, wanted: impl Fn(&Tree, usize) -> bool) {
+        // Collected first: whoever drops its last handle here, or gives back, must find no lock held.
+        let holders: Vec<(Arc<dyn Reclaim>, usize)> = {
+            let reclaimers = self.node.shared.reclaimers.lock();
+            reclaimers.iter().filter_map(|(holder, slot)| Some((holder.upgrade()?, *slot))).collect()
+        };
+        for (holder, slot) in holders {
+            let is_wanted = wanted(&self.tree(), slot);
+            if is_wanted {
+                holder.reclaim();
+            }
+        }
     }
 
     fn release(&self, bytes: usize) {
         if bytes > 0 {
-            let wakers = self.tree().release(self.node.slot, bytes);
-            for waker in wakers {
-                waker.wake();
-            }
+            self.update(|tree| tree.release(self.node.slot, bytes));
+        }
+    }
+
+    /// Changes the tree, then wakes who was granted something, without any lock held.
+    fn update(&self, change: impl FnOnce(&mut Tree) -> Vec<Waker>) {
+        let (wakers, reclaims) = {
+            let mut tree = self.tree();
+            (change(&mut tree), tree.take_newly_blocked())
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        // A waiter that found its own budget full finds one above full now.
+        if reclaims {
+            self.reclaim_for_waiters();
         }
     }
 

@@ -11,6 +11,9 @@ use std::task::Waker;
 /// The first budget of a tree, above all others.
 const ROOT: usize = 0;
 
+/// The pass in which nothing was blocked: before the first.
+const NEVER: u64 = 0;
+
 /// One budget.
 pub(super) struct Slot {
     pub(super) name: String,
@@ -55,15 +58,24 @@ pub(super) struct Tree {
     granted: BTreeMap<u64, (usize, usize)>,
     next_ticket: u64,
     pass: u64,
+    /// Whether a waiter blocks a budget that it, or another, didn't block in the pass before.
+    newly_blocked: bool,
 }
 
 impl Tree {
     pub(super) fn new() -> Self {
-        Self { slots: Vec::new(), queue: BTreeMap::new(), granted: BTreeMap::new(), next_ticket: 0, pass: 1 }
+        Self {
+            slots: Vec::new(),
+            queue: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            next_ticket: 0,
+            pass: NEVER + 1,
+            newly_blocked: false,
+        }
     }
 
     pub(super) fn add(&mut self, name: String, parent: Option<usize>, limit: usize) -> usize {
-        let slot = Slot { name, parent, limit, used: 0, peak: 0, refused: 0, waiting: 0, blocked_in: 0 };
+        let slot = Slot { name, parent, limit, used: 0, peak: 0, refused: 0, waiting: 0, blocked_in: NEVER };
         if let Some(free) = self.slots.iter().position(Option::is_none) {
             self.slots[free] = Some(slot);
             free
@@ -137,8 +149,8 @@ impl Tree {
                 let ticket = self.next_ticket;
                 self.next_ticket += 1;
                 self.slot_mut(slot).waiting += 1;
-                if !self.is_behind(slot) {
-                    self.block(slot, bytes);
+                if !self.is_blocked(slot) {
+                    self.block(slot, bytes, self.pass);
                 }
                 self.queue.insert(ticket, Waiter { slot, bytes, waker });
                 Ok(Some(ticket))
@@ -201,8 +213,8 @@ impl Tree {
                 self.slot_mut(slot).waiting -= 1;
                 self.granted.insert(ticket, (slot, bytes));
                 wakers.extend(self.queue.remove(&ticket).map(|waiter| waiter.waker));
-            } else if !self.is_behind(slot) {
-                self.block(slot, bytes);
+            } else if !self.is_blocked(slot) {
+                self.block(slot, bytes, self.pass - 1);
             }
         }
         wakers
@@ -226,21 +238,34 @@ impl Tree {
         full
     }
 
-    /// Whether an earlier waiter blocks the way.
-    fn is_behind(&self, slot: usize) -> bool {
+    /// Whether budgets have come to be blocked since this was last asked: then who holds bytes of them that
+    /// it could do without should give them back.
+    pub(super) fn take_newly_blocked(&mut self) -> bool {
+        std::mem::take(&mut self.newly_blocked)
+    }
+
+    /// Whether `slot` is `above` or below it.
+    pub(super) fn is_within(&self, slot: usize, above: usize) -> bool {
+        self.path(slot).any(|slot| slot == above)
+    }
+
+    /// Whether a waiter blocks this budget or one above it.
+    pub(super) fn is_blocked(&self, slot: usize) -> bool {
         self.path(slot).any(|slot| self.slot(slot).blocked_in == self.pass)
     }
 
-    /// Blocks the budgets that are too full for a request.
-    fn block(&mut self, slot: usize, bytes: usize) {
+    /// Blocks the budgets that are too full for a request. Those that were blocked in the pass `before` are
+    /// not newly so.
+    fn block(&mut self, slot: usize, bytes: usize, before: u64) {
         let pass = self.pass;
         let mut next = Some(slot);
         while let Some(slot) = next {
             let slot = self.slot_mut(slot);
-            if bytes > slot.limit - slot.used {
-                slot.blocked_in = pass;
-            }
             next = slot.parent;
+            if bytes > slot.limit - slot.used {
+                let last = std::mem::replace(&mut slot.blocked_in, pass);
+                self.newly_blocked |= last != pass && last != before;
+            }
         }
     }
 

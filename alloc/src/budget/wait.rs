@@ -61,10 +61,18 @@ impl Future for Reserve {
         let this = &mut *self;
         match this.state {
             State::New => {
-                let requested = this.budget.tree().reserve_or_wait(this.budget.slot(), this.bytes, waker);
+                let (requested, reclaims) = {
+                    let mut tree = this.budget.tree();
+                    let requested = tree.reserve_or_wait(this.budget.slot(), this.bytes, waker);
+                    (requested, tree.take_newly_blocked())
+                };
                 match requested {
                     Ok(Some(ticket)) => {
                         this.state = State::Queued(ticket);
+                        // What comes back may be granted at once: the waker is called then.
+                        if reclaims {
+                            this.budget.reclaim_for_waiters();
+                        }
                         return Poll::Pending;
                     }
                     Ok(None) => this.state = State::Done,
@@ -92,8 +100,7 @@ impl Future for Reserve {
 impl Drop for Reserve {
     fn drop(&mut self) {
         if let State::Queued(ticket) = self.state {
-            let wakers = self.budget.tree().cancel(ticket);
-            wakers.into_iter().for_each(Waker::wake);
+            self.budget.update(|tree| tree.cancel(ticket));
         }
     }
 }

@@ -8,13 +8,14 @@ mod class;
 mod heap;
 
 use std::ptr::NonNull;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use class::BlockClass;
 use heap::Heap;
 
+use crate::budget::Reclaim;
 use crate::mapping::{self, HUGE_PAGE, Mapping};
 use crate::{ALIGNMENT, AllocError, Degraded, MemoryBudget, NodeId, PoolBuffer, Reservation};
 
@@ -62,19 +63,20 @@ pub struct PoolOptions {
     pub huge_pages: HugePages,
     /// How it gets its memory.
     pub shape: PoolShape,
-    /// What to reserve the bytes from that it maps.
+    /// What to reserve the bytes from that it maps. A growing pool gives free ones back when they are needed
+    /// elsewhere.
     pub budget: Option<MemoryBudget>,
 }
 
 impl PoolOptions {
-    /// A growing pool of at most `limit_bytes` that retains a quarter of them.
+    /// A growing pool of at most `limit_bytes` that retains half of them.
     pub fn growing(name: impl Into<String>, limit_bytes: usize) -> Self {
         Self {
             name: name.into(),
             node: None,
             limit_bytes,
             huge_pages: HugePages::default(),
-            shape: PoolShape::Growing { retain_bytes: limit_bytes / 4 },
+            shape: PoolShape::Growing { retain_bytes: limit_bytes / 2 },
             budget: None,
         }
     }
@@ -175,6 +177,9 @@ impl BufferPool {
         let pool = Self::unmapped(options);
         if pool.core.pages_only {
             pool.core.map_arena()?;
+        } else if let Some(budget) = &pool.core.options.budget {
+            let core: Weak<PoolCore> = Arc::downgrade(&pool.core);
+            budget.add_reclaimer(core);
         }
         Ok(pool)
     }
@@ -185,7 +190,8 @@ impl BufferPool {
         static GLOBAL: OnceLock<BufferPool> = OnceLock::new();
         GLOBAL.get_or_init(|| {
             let limit = crate::machine::memory_bytes() / 2 / ALIGNMENT * ALIGNMENT;
-            Self::unmapped(PoolOptions::growing("global", limit))
+            let shape = PoolShape::Growing { retain_bytes: limit / 4 };
+            Self::unmapped(PoolOptions { shape, ..PoolOptions::growing("global", limit) })
         })
     }
 
@@ -323,7 +329,7 @@ impl PoolCore {
                 return Ok(block);
             }
         }
-        let mut refused = self.grow(state, bytes).err();
+        let mut refused = self.grow(state, bytes, None).err();
         if refused.is_some() {
             state.heap.flush();
         }
@@ -332,10 +338,18 @@ impl PoolCore {
         }
         // Free chunks too short for this request count towards the limit: exchange them for one that is long
         // enough.
+        // And other pools may retain what the budget lacks.
         let empty = if self.pages_only { Vec::new() } else { state.heap.take_empty_chunks(0) };
-        if !empty.is_empty() {
-            MutexGuard::unlocked(state, || drop(empty));
-            refused = self.grow(state, bytes).err();
+        let lacking = match refused {
+            Some(AllocError::BudgetExceeded { .. }) => self.options.budget.as_ref(),
+            _ => None,
+        };
+        if !empty.is_empty() || lacking.is_some() {
+            let charge = MutexGuard::unlocked(state, || {
+                drop(empty);
+                lacking.and_then(|budget| budget.try_reserve(heap::run_bytes_of(bytes)).ok())
+            });
+            refused = self.grow(state, bytes, charge).err();
             if let Some(block) = state.heap.take_carved(class, bytes) {
                 return Ok(block);
             }
@@ -359,12 +373,19 @@ impl PoolCore {
         AllocError::TooLarge { pool: self.options.name.clone(), asked, limit: self.options.limit_bytes }
     }
 
-    /// Maps another chunk that holds a block of `bytes`, or says what forbids it.
-    fn grow(&self, state: &mut MutexGuard<'_, PoolState>, bytes: usize) -> Result<(), AllocError> {
+    /// Maps another chunk that holds a block of `bytes`, or says what forbids it. Bytes of the budget for the
+    /// least that will do may be `charged` already.
+    fn grow(
+        &self,
+        state: &mut MutexGuard<'_, PoolState>,
+        bytes: usize,
+        charged: Option<Reservation>,
+    ) -> Result<(), AllocError> {
         let mapped = state.heap.mapped();
         let room = self.options.limit_bytes - mapped;
         let needed = heap::run_bytes_of(bytes);
         if self.pages_only || needed > room {
+            Self::give_back(state, charged);
             return Err(self.exhausted(state, bytes));
         }
         let usual = (mapped / 8).next_multiple_of(HUGE_PAGE).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
@@ -376,9 +397,13 @@ impl PoolCore {
             needed.next_multiple_of(HUGE_PAGE).max(usual).min(room)
         };
         // A budget without room for a good chunk may have room for the least that will do.
-        let (len, charge) = match self.charge(wanted) {
-            Ok(charge) => (wanted, charge),
-            Err(_) => (needed, self.charge(needed)?),
+        let (len, charge) = if charged.is_some() {
+            (needed, charged)
+        } else {
+            match self.charge(wanted) {
+                Ok(charge) => (wanted, charge),
+                Err(_) => (needed, self.charge(needed)?),
+            }
         };
         match self.map(state, len) {
             Ok(mapping) => {
@@ -386,16 +411,22 @@ impl PoolCore {
                 Ok(())
             }
             Err(error) => {
-                // Giving bytes back wakes who waits for them, which must not happen under the pool's lock.
-                MutexGuard::unlocked(state, || drop(charge));
+                Self::give_back(state, charge);
                 Err(error)
             }
         }
     }
 
+    /// Drops a reservation outside of the pool's lock: it may wake who waits for it, which is anybody's code.
+    fn give_back(state: &mut MutexGuard<'_, PoolState>, charge: Option<Reservation>) {
+        if charge.is_some() {
+            MutexGuard::unlocked(state, || drop(charge));
+        }
+    }
+
     /// Reserves the bytes of a new chunk, where there is a budget.
     fn charge(&self, bytes: usize) -> Result<Option<Reservation>, AllocError> {
-        self.options.budget.as_ref().map(|budget| budget.try_reserve(bytes)).transpose()
+        self.options.budget.as_ref().map(|budget| budget.try_reserve_unassisted(bytes)).transpose()
     }
 
     fn map_arena(&self) -> Result<(), AllocError> {
@@ -465,7 +496,7 @@ impl PoolCore {
     #[cold]
     fn trim_after_put(&self) {
         if let PoolShape::Growing { retain_bytes } = self.options.shape {
-            self.trim_to(retain_bytes);
+            self.trim_to(if self.is_awaited() { 0 } else { retain_bytes });
         }
     }
 
@@ -475,12 +506,25 @@ impl PoolCore {
             state.heap.flush();
             let emptied = state.heap.take_empty_chunks(keep);
             if let PoolShape::Growing { retain_bytes } = self.options.shape {
-                // Free memory that live buffers keep mapped must not have every returning buffer trim again.
+                // Free memory that live buffers keep mapped must not have every returning buffer trim again,
+                // except while somebody waits for it.
                 let free = state.heap.free().max(retain_bytes);
-                state.trim_above = free.saturating_add(retain_bytes.max(CHUNK_BYTES_MIN));
+                let spare = free.saturating_add(retain_bytes.max(CHUNK_BYTES_MIN));
+                state.trim_above = if self.is_awaited() { 0 } else { spare };
             }
             emptied
         };
         drop(emptied);
+    }
+
+    /// Whether somebody waits for bytes of the budget that this pool has mapped.
+    fn is_awaited(&self) -> bool {
+        self.options.budget.as_ref().is_some_and(MemoryBudget::is_awaited)
+    }
+}
+
+impl Reclaim for PoolCore {
+    fn reclaim(&self) {
+        self.trim_to(0);
     }
 }
