@@ -1,12 +1,19 @@
 //! Encodings: how the values of a page become a tree of nodes, and back.
 //!
+//! * [`boolean`], [`float`], [`wide`] – the families;
 //! * [`dictionary`] – values shared by the pages of a chunk.
 //!
 //! Each family has an encoder that keeps, per stream, the choice it made (re-sampled when sizes drift), and a decoder that is
 //! opened on a [`crate::page::NodeView`], checks all it will rely on, and then decodes ranges, takes rows, and evaluates
 //! predicates on the encoded values.
 
+pub mod boolean;
+mod bounds;
 pub mod dictionary;
+pub mod float;
+#[cfg(test)]
+mod fuzz;
+pub mod wide;
 
 use deltalite_alloc::BufferPool;
 

@@ -268,7 +268,7 @@ impl<'a> NodeView<'a> {
 
     /// An error that names this node.
     #[cold]
-    pub fn corrupt(&self, detail: String) -> FormatError {
+    pub fn corrupt(&self, detail: impl std::fmt::Display) -> FormatError {
         FormatError::corrupt("page", format!("node {} ({}): {detail}", self.index, self.kind().name()))
     }
 }
