@@ -3,9 +3,10 @@
 //! * [`source`] – where metadata comes from; [`open`] – the end of a file; [`meta`] – the open file and its columns;
 //! * [`plan`] – columns, predicate, units left after pruning; [`unit`] – one unit to batches;
 //! * [`take`] – single rows by number;
-//! * `stream`, `leaf`, `nested` – pages to arrays;
+//! * `stream`, `leaf`, `nested` – pages to arrays; `evolution` – a file seen through a newer schema;
 //! * [`file`] – all of it over one [`ReadAt`], blocking.
 
+pub(crate) mod evolution;
 pub mod file;
 mod leaf;
 pub mod meta;

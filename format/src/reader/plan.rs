@@ -3,17 +3,22 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
 use deltalite_alloc::BufferPool;
 
+use super::evolution::{Evolution, Source};
 use super::meta::{ChunkMeta, ColumnMeta, FileMeta};
 use super::read_type;
 use crate::bloom::BloomView;
 use crate::error::{FormatError, Result};
 use crate::limits::ZONE_ROWS;
 use crate::mask::BitMask;
-use crate::predicate::{BoundPredicate, Predicate, Pruned, bind};
+use crate::predicate::{BoundPredicate, Predicate, Pruned, bind, nearest_name};
+use crate::schema::convert::Conversion;
+use crate::schema::evolve::EvolvedSchema;
 use crate::split::SplitSpec;
+use crate::stats::{ZoneStats, zone_stats};
 
 /// Rows of a batch unless asked otherwise: with ~200 bytes a row its columns stay in the caches of a core while the consumer
 /// looks at them.
@@ -24,6 +29,9 @@ pub const BATCH_ROWS_DEFAULT: usize = 16_384;
 pub struct ScanOptions {
     /// Columns by name, in the order wanted; `None` for all.
     pub columns: Option<Vec<String>>,
+    /// The schema to read under, where it has changed since the file was written; columns and predicate then go by its names.
+    /// `None` for the file's own.
+    pub schema: Option<Arc<EvolvedSchema>>,
     /// Rows wanted.
     pub predicate: Option<Predicate>,
     /// Most rows of a batch, 1 to 65,536.
@@ -38,6 +46,7 @@ impl Default for ScanOptions {
     fn default() -> Self {
         Self {
             columns: None,
+            schema: None,
             predicate: None,
             batch_rows: BATCH_ROWS_DEFAULT,
             pool: BufferPool::global().clone(),
@@ -94,6 +103,8 @@ pub struct ScanPlan {
     pub(crate) projected: usize,
     pub(crate) schema: SchemaRef,
     pub(crate) predicate: Option<BoundPredicate>,
+    /// Set when the file is read under another schema; the predicate is bound to its columns.
+    pub(crate) evolution: Option<Evolution>,
     pub(crate) options: ScanOptions,
 }
 
@@ -109,32 +120,18 @@ impl ScanPlan {
                 format!("batch_rows is {}, must be 1 to 65,536", options.batch_rows),
             ));
         }
-        let mut columns = match &options.columns {
-            Some(names) => names.iter().map(|n| meta.column_by_name(n)).collect::<Result<Vec<_>>>()?,
-            None => (0..meta.column_count()).map(|i| meta.column(i)).collect::<Result<Vec<_>>>()?,
+        let resolved = match &options.schema {
+            Some(schema) => Resolved::evolved(&meta, schema, &options)?,
+            None => Resolved::as_written(&meta, &options)?,
         };
-        let projected = columns.len();
-        if let Some(predicate) = &options.predicate {
-            for name in predicate.columns() {
-                if !columns.iter().any(|c| *c.field.name() == name) {
-                    columns.push(meta.column_by_name(&name)?);
-                }
-            }
-        }
-        let read_fields: Vec<Field> = columns
-            .iter()
-            .map(|c| {
-                Field::new(c.field.name(), read_type(c.field.data_type()), c.field.is_nullable())
-                    .with_metadata(c.field.metadata().clone())
-            })
-            .collect();
+        let Resolved { columns, projected, fields, yielded, evolution } = resolved;
         let predicate = match &options.predicate {
-            // The predicate may name a column that is projected twice; binding needs each once.
-            Some(p) => Some(bind(p, &Schema::new(read_fields.clone()))?),
+            // The predicate may name a column that is projected twice; binding takes the first.
+            Some(p) => Some(bind(p, &Schema::new(fields.clone()))?),
             None => None,
         };
-        let schema = Arc::new(Schema::new(read_fields[..projected].to_vec()));
-        Ok(Self { meta, columns, projected, schema, predicate, options })
+        let schema = Arc::new(Schema::new(fields[..yielded].to_vec()));
+        Ok(Self { meta, columns, projected, schema, predicate, evolution, options })
     }
 
     /// The batches' schema: the projected fields, strings as views, dictionaries as their values.
@@ -155,6 +152,39 @@ impl ScanPlan {
     /// Number of projected columns.
     pub fn projected(&self) -> usize {
         self.projected
+    }
+
+    /// Where a column of the predicate comes from.
+    pub(crate) fn predicate_source(&self, column: usize) -> Option<Source> {
+        match &self.evolution {
+            None => (column < self.columns.len()).then_some(Source::Stored(column, Conversion::Keep)),
+            Some(evolution) => evolution.sources.get(column).cloned(),
+        }
+    }
+
+    /// The stored columns that the predicate reads, as positions in [`ScanPlan::columns`].
+    pub(crate) fn predicate_slots(&self) -> Vec<usize> {
+        let columns = self.predicate.as_ref().map(|p| p.column_indices()).unwrap_or_default();
+        let mut slots: Vec<usize> = columns
+            .into_iter()
+            .filter_map(|c| match self.predicate_source(c)? {
+                Source::Stored(slot, _) => Some(slot),
+                Source::Constant(_) => None,
+            })
+            .collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+
+    /// A batch of the plan's schema from the arrays of the projected stored columns.
+    pub(crate) fn batch(&self, stored: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let arrays = match &self.evolution {
+            None => stored,
+            Some(evolution) => evolution.project(&stored, self.schema.fields().len(), rows)?,
+        };
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?)
     }
 
     /// The options the plan was made with.
@@ -230,19 +260,38 @@ impl ScanPlan {
         let bytes = self.columns.iter().map(|c| self.meta.bloom(c, block)).collect::<Result<Vec<_>>>()?;
         let blooms =
             bytes.iter().map(|b| b.as_deref().map(BloomView::new).transpose()).collect::<Result<Vec<_>>>()?;
-        let verdict =
-            predicate.prune(|column| self.leaf_chunk(column, block)?.stats(), |column| *blooms.get(column)?);
+        let verdict = predicate.prune(
+            |column| self.leaf_stats(column, block, ChunkMeta::stats),
+            |column| match self.predicate_source(column)? {
+                Source::Stored(slot, conversion) if conversion.keeps_hashes() => *blooms.get(slot)?,
+                _ => None,
+            },
+        );
         Ok(verdict == Pruned::None)
     }
 
-    /// The chunk of a leaf column in a block.
-    fn leaf_chunk(&self, column: usize, block: u32) -> Option<&ChunkMeta> {
-        let column = self.columns.get(column)?;
-        column.chunk(column.shape.leaf()?.0, block)
+    /// What is known of a leaf column of the predicate in a block, or in the part of it that `of` picks.
+    fn leaf_stats(
+        &self,
+        column: usize,
+        block: u32,
+        of: impl FnOnce(&ChunkMeta) -> Option<ZoneStats>,
+    ) -> Option<ZoneStats> {
+        if self.evolution.is_none() {
+            let column = self.columns.get(column)?;
+            return of(column.chunk(column.shape.leaf()?.0, block)?);
+        }
+        match self.predicate_source(column)? {
+            Source::Stored(slot, conversion) => {
+                let column = self.columns.get(slot)?;
+                conversion.stats(&of(column.chunk(column.shape.leaf()?.0, block)?)?)
+            }
+            Source::Constant(one) => zone_stats(one.as_ref(), 1).first().copied(),
+        }
     }
 
     fn unit_verdict(&self, predicate: &BoundPredicate, task: &UnitTask) -> Pruned {
-        predicate.prune(|column| self.leaf_chunk(column, task.block)?.unit_stats(task.unit), |_| None)
+        predicate.prune(|column| self.leaf_stats(column, task.block, |c| c.unit_stats(task.unit)), |_| None)
     }
 
     /// Rows of a unit that the zones leave, and whether every one of them is known to match.
@@ -257,7 +306,7 @@ impl ScanPlan {
         for zone in 0..unit_rows.div_ceil(ZONE_ROWS) {
             let verdict = if self.options.pruning {
                 predicate.prune(
-                    |column| self.leaf_chunk(column, task.block)?.zone(task.unit, zone as u32).copied(),
+                    |column| self.leaf_stats(column, task.block, |c| c.zone(task.unit, zone as u32).copied()),
                     |_| None,
                 )
             } else {
@@ -278,4 +327,79 @@ impl ScanPlan {
         let block = &self.meta.blocks()[task.block as usize];
         block.unit_rows.min(block.rows - task.unit * block.unit_rows) as usize
     }
+}
+
+/// Columns found for a plan.
+struct Resolved {
+    /// Stored columns: those of the projection, then those that only the predicate needs.
+    columns: Vec<Arc<ColumnMeta>>,
+    /// Number of stored columns of the projection.
+    projected: usize,
+    /// Columns as they are read, those yielded first, then those that only the predicate needs.
+    fields: Vec<FieldRef>,
+    /// Number of columns yielded.
+    yielded: usize,
+    evolution: Option<Evolution>,
+}
+
+impl Resolved {
+    fn as_written(meta: &FileMeta, options: &ScanOptions) -> Result<Self> {
+        let mut columns = match &options.columns {
+            Some(names) => names.iter().map(|n| meta.column_by_name(n)).collect::<Result<Vec<_>>>()?,
+            None => (0..meta.column_count()).map(|i| meta.column(i)).collect::<Result<Vec<_>>>()?,
+        };
+        let projected = columns.len();
+        for path in options.predicate.iter().flat_map(Predicate::columns) {
+            let names = || columns_of_path(&path);
+            if !names().any(|name| columns.iter().any(|c| c.field.name() == name)) {
+                let found = names().find_map(|name| meta.column_by_name(name).ok());
+                columns.push(found.map_or_else(|| meta.column_by_name(&path), Ok)?);
+            }
+        }
+        let fields = columns
+            .iter()
+            .map(|c| {
+                let field = Field::new(c.field.name(), read_type(c.field.data_type()), c.field.is_nullable());
+                Arc::new(field.with_metadata(c.field.metadata().clone()))
+            })
+            .collect();
+        Ok(Self { columns, projected, fields, yielded: projected, evolution: None })
+    }
+
+    fn evolved(meta: &FileMeta, schema: &EvolvedSchema, options: &ScanOptions) -> Result<Self> {
+        let arrow = schema.arrow();
+        let position = |name: &str| {
+            arrow.fields().iter().position(|f| f.name() == name).ok_or_else(|| {
+                let names = arrow.fields().iter().map(|f| f.name().as_str());
+                let nearest = nearest_name(name, names).map(ToOwned::to_owned);
+                FormatError::NoSuchColumn { name: name.to_owned(), nearest }
+            })
+        };
+        let mut wanted = match &options.columns {
+            Some(names) => names.iter().map(|n| position(n)).collect::<Result<Vec<_>>>()?,
+            None => (0..arrow.fields().len()).collect(),
+        };
+        let yielded = wanted.len();
+        let (_, projection) = Evolution::resolve(meta, schema, &wanted)?;
+        for path in options.predicate.iter().flat_map(Predicate::columns) {
+            let found = columns_of_path(&path).find_map(|name| position(name).ok());
+            let found = found.map_or_else(|| position(&path), Ok)?;
+            if !wanted.contains(&found) {
+                wanted.push(found);
+            }
+        }
+        let (evolution, stored) = Evolution::resolve(meta, schema, &wanted)?;
+        Ok(Self {
+            columns: stored.columns,
+            projected: projection.columns.len(),
+            fields: evolution.fields.clone(),
+            yielded,
+            evolution: Some(evolution),
+        })
+    }
+}
+
+/// The names that the column of a path may have, the longest first: a name that has dots itself comes before a struct's field.
+fn columns_of_path(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |p| p.rsplit_once('.').map(|(head, _)| head))
 }

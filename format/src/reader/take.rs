@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow_buffer::Buffer;
 
 use super::leaf::{LeafBuilder, PageDecoder};
@@ -176,8 +176,7 @@ impl TakeScan {
                 }
             });
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(self.plan.len()));
-        Ok(RecordBatch::try_new_with_options(scan.schema.clone(), arrays, &options)?)
+        scan.batch(arrays, self.plan.len())
     }
 
     fn leaf(&self, column: &ColumnMeta) -> Result<ArrayRef> {
@@ -234,7 +233,7 @@ impl TakeScan {
             parts.push(arrow_select::take::take(array.as_ref(), &rows, None)?);
         }
         if parts.is_empty() {
-            return Ok(arrow_array::new_empty_array(scan.schema.field(slot).data_type()));
+            return Ok(arrow_array::new_empty_array(&super::read_type(scan.columns[slot].field.data_type())));
         }
         let parts: Vec<&dyn arrow_array::Array> = parts.iter().map(AsRef::as_ref).collect();
         Ok(arrow_select::concat::concat(&parts)?)

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow_buffer::{BooleanBuffer, Buffer};
 
+use super::evolution::Source;
 use super::leaf::{LeafBuilder, PageDecoder, ValueDecoder};
 use super::meta::{ColumnMeta, PageRef};
 use super::nested::assemble;
@@ -18,7 +19,8 @@ use crate::encoding::dictionary::ChunkDictionary;
 use crate::error::{FormatError, Result};
 use crate::mask::BitMask;
 use crate::phys::PhysType;
-use crate::predicate::{BoundPredicate, Leaf, LeafTest};
+use crate::predicate::{Leaf, LeafTest};
+use crate::schema::convert::Conversion;
 
 /// Selected rows per row scanned above which a column is decoded whole and filtered, instead of row by row.
 const DENSE_SELECTIVITY: f64 = 0.2;
@@ -152,7 +154,7 @@ impl UnitScan {
 
     /// The pages that the scan of this unit needs first: the predicate's columns.
     pub fn predicate_pages(plan: &ScanPlan, task: &UnitTask) -> Vec<PageRef> {
-        pages_of(plan, task, plan.predicate.iter().flat_map(BoundPredicate::column_indices))
+        pages_of(plan, task, plan.predicate_slots())
     }
 
     /// A nested column of a whole unit, from pages given.
@@ -211,7 +213,7 @@ impl UnitScan {
                     };
                 }
                 State::Filtering(mask) => {
-                    let slots = self.plan.predicate.as_ref().map(|p| p.column_indices()).unwrap_or_default();
+                    let slots = self.plan.predicate_slots();
                     let missing = self.missing(&slots, &mask, true);
                     if !missing.is_empty() {
                         self.state = State::Filtering(mask);
@@ -325,7 +327,7 @@ impl UnitScan {
         let plan = self.plan.clone();
         let Some(predicate) = &plan.predicate else { return Ok(candidates.clone()) };
         self.counts.rows_tested += candidates.count() as u64;
-        for slot in predicate.column_indices() {
+        for slot in plan.predicate_slots() {
             if !self.opened.contains_key(&slot) {
                 let column = self.open_column(&plan.columns[slot])?;
                 self.opened.insert(slot, column);
@@ -333,10 +335,18 @@ impl UnitScan {
         }
         let (rows, opened) = (self.rows, &self.opened);
         let mut mask = predicate.evaluate(rows, candidates, &mut |leaf, candidates| {
-            let column = opened
-                .get(&leaf.column)
-                .ok_or_else(|| FormatError::invalid("filter", "a column was not opened".to_owned()))?;
-            filter_leaf(column, leaf, candidates, plan.columns[leaf.column].field.data_type())
+            let not_opened = || FormatError::invalid("filter", "a column was not opened".to_owned());
+            match plan.predicate_source(leaf.column).ok_or_else(not_opened)? {
+                Source::Stored(slot, conversion) => {
+                    let column = opened.get(&slot).ok_or_else(not_opened)?;
+                    filter_leaf(column, leaf, candidates, plan.columns[slot].field.data_type(), &conversion)
+                }
+                Source::Constant(one) => {
+                    let mut mask = BitMask::zeros(rows);
+                    mask.fill(0, rows, leaf.evaluate_array(&one)?.get(0));
+                    Ok(mask)
+                }
+            }
         })?;
         mask.and(candidates);
         Ok(mask)
@@ -425,7 +435,7 @@ impl UnitScan {
                 Column::Nested(array) => array.slice(start, n),
             });
         }
-        self.batch(arrays, n)
+        self.plan.batch(arrays, n)
     }
 
     fn take(&mut self, rows: &[u32]) -> Result<RecordBatch> {
@@ -450,12 +460,7 @@ impl UnitScan {
                 }
             });
         }
-        self.batch(arrays, rows.len())
-    }
-
-    fn batch(&self, arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(self.plan.schema.clone(), arrays, &options)?)
+        self.plan.batch(arrays, rows.len())
     }
 }
 
@@ -527,13 +532,15 @@ fn filter_leaf(
     leaf: &Leaf,
     candidates: &BitMask,
     data_type: &arrow_schema::DataType,
+    conversion: &Conversion,
 ) -> Result<BitMask> {
     let stream = match column {
-        Column::Nested(array) => return leaf.evaluate_array(array),
+        Column::Nested(array) => return leaf.evaluate_array(&conversion.apply(array)?),
         Column::Leaf(stream) => stream,
     };
-    if leaf.needs_array() {
-        return leaf.evaluate_array(&stream.array(data_type)?);
+    let by_value = !matches!(leaf.test, LeafTest::IsNull | LeafTest::IsNotNull | LeafTest::Always(_));
+    if leaf.needs_array() || by_value && !conversion.keeps_numbers() {
+        return leaf.evaluate_array(&conversion.apply(&stream.array(data_type)?)?);
     }
     let rows = candidates.len();
     let mut out = BitMask::zeros(rows);

@@ -2,8 +2,11 @@
 //!
 //! * [`SchemaDefinition`] – fields with ids, in memory;
 //! * [`types`] – Arrow types to and from the codes of [`crate::meta::v1`];
-//! * [`shape`] – a column as a tree of streams.
+//! * [`shape`] – a column as a tree of streams;
+//! * [`evolve`] – reading files under a newer schema; `convert` – stored values to wider types.
 
+pub(crate) mod convert;
+pub mod evolve;
 pub mod shape;
 pub mod types;
 
@@ -14,6 +17,8 @@ use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 
 use crate::error::{FormatError, Result};
 use crate::limits::TYPE_DEPTH_MAX;
+
+pub use evolve::EvolvedSchema;
 
 /// Metadata key under which a field's stable id stands in an Arrow field.
 ///
