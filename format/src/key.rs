@@ -7,7 +7,7 @@
 //! | booleans | 0, 1 |
 //! | integers, decimals (unscaled), dates, times, timestamps, durations, year-month intervals | the value |
 //! | floats | the total-order key: the bits as a signed integer, all but the sign inverted when negative |
-//! | 256-bit decimals | the high 128 bits |
+//! | 256-bit decimals of more than 38 digits | the high 128 bits |
 //! | day-time intervals | days, then milliseconds |
 //! | month-day-nano intervals | months, then days, then nanoseconds |
 //!
@@ -19,7 +19,7 @@
 
 use arrow_array::Array;
 use arrow_buffer::{IntervalDayTime, IntervalMonthDayNano, i256};
-use arrow_schema::{DataType, IntervalUnit};
+use arrow_schema::{DECIMAL128_MAX_PRECISION, DataType, IntervalUnit};
 use half::f16;
 
 use crate::native::Native;
@@ -69,6 +69,7 @@ impl KeyType {
             | D::Duration(_)
             | D::Interval(IntervalUnit::DayTime) => number(8, KeyClass::Signed),
             D::Decimal128(..) | D::Interval(IntervalUnit::MonthDayNano) => number(16, KeyClass::Signed),
+            D::Decimal256(..) if is_narrow(data_type) => number(16, KeyClass::Signed),
             D::Decimal256(..) => Some(Self { width: 16, class: KeyClass::Signed, exact: false }),
             D::FixedSizeBinary(n) => Some(Self { width: 16, class: KeyClass::Bytes, exact: *n <= 16 }),
             D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Binary | D::LargeBinary | D::BinaryView => {
@@ -139,6 +140,21 @@ pub fn wide_key(v: i256) -> u128 {
     int_key(v.to_parts().1)
 }
 
+/// Whether the values of a 256-bit decimal type fit 128 bits.
+pub(crate) fn is_narrow(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Decimal256(precision, _) if *precision <= DECIMAL128_MAX_PRECISION)
+}
+
+/// The nearest 128-bit integer.
+pub(crate) fn saturated(v: i256) -> i128 {
+    v.to_i128().unwrap_or(if v.is_negative() { i128::MIN } else { i128::MAX })
+}
+
+/// The key of a 256-bit integer of this type.
+pub(crate) fn i256_key(v: i256, narrow: bool) -> u128 {
+    if narrow { int_key(saturated(v)) } else { wide_key(v) }
+}
+
 /// The total-order key of a half: 16 bits, sign-extended.
 #[inline(always)]
 pub fn f16_key(v: f16) -> i64 {
@@ -185,7 +201,10 @@ pub(crate) fn array_keys(array: &dyn Array) -> Option<Vec<u128>> {
         Native::U32(v) => ints!(v),
         Native::U64(v) => ints!(v),
         Native::I128(v) => ints!(v),
-        Native::I256(v) => v.iter().map(|&v| wide_key(v)).collect(),
+        Native::I256(v) => {
+            let narrow = is_narrow(array.data_type());
+            v.iter().map(|&v| i256_key(v, narrow)).collect()
+        }
         Native::F16(v) => v.iter().map(|&v| int_key(f16_key(v).into())).collect(),
         Native::F32(v) => v.iter().map(|&v| int_key(f32_key(v).into())).collect(),
         Native::F64(v) => v.iter().map(|&v| int_key(f64_key(v).into())).collect(),

@@ -32,3 +32,5 @@ pub const TYPE_DEPTH_MAX: usize = 64;
 pub const BOUND_BYTES_MAX: usize = 64;
 /// Largest bloom filter of a chunk, in bytes.
 pub const BLOOM_BYTES_MAX: usize = 8 << 20;
+/// Deepest nesting of a predicate.
+pub const PREDICATE_DEPTH_MAX: usize = 128;

@@ -35,6 +35,7 @@ pub(crate) fn leaf_types() -> Vec<DataType> {
         D::Decimal128(38, 10),
         D::Decimal128(5, -2),
         D::Decimal256(76, 20),
+        D::Decimal256(30, 5),
         D::Date32,
         D::Date64,
         D::Time32(Second),
@@ -188,6 +189,7 @@ pub(crate) fn array_of(data_type: &DataType, rows: &[Option<u64>]) -> ArrayRef {
         D::Decimal32(..) => p!(Decimal32Type, |s| i32s(s) % 1_000_000_000),
         D::Decimal64(..) => p!(Decimal64Type, |s| i64s(s) % 1_000_000_000_000_000_000),
         D::Decimal128(p, _) => p!(Decimal128Type, |s| int(s) % 10i128.pow(u32::from(*p))),
+        D::Decimal256(30, _) => p!(Decimal256Type, |s| i256::from_i128(int(s) % 10i128.pow(30))),
         D::Decimal256(..) => p!(Decimal256Type, |s| match s % 3 {
             0 => i256::from_i128(int(s / 3)),
             1 => i256::from_parts((s >> 3) as u128 % 3, (s % 5) as i128 - 2),

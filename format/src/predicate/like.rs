@@ -128,6 +128,25 @@ fn push(segments: &mut [Vec<Token>], token: Token) {
     }
 }
 
+impl std::fmt::Display for GeneralPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("'")?;
+        for (i, segment) in self.segments.iter().enumerate() {
+            f.write_str(if i > 0 { "%" } else { "" })?;
+            for token in segment {
+                match token {
+                    Token::One => f.write_str("_")?,
+                    Token::Bytes(b) => {
+                        let text = String::from_utf8_lossy(b).replace('\\', "\\\\").replace('\'', "''");
+                        f.write_str(&text.replace('%', "\\%").replace('_', "\\_"))?;
+                    }
+                }
+            }
+        }
+        f.write_str("'")
+    }
+}
+
 impl GeneralPattern {
     fn matches(&self, v: &[u8]) -> bool {
         let Some((first, rest)) = self.segments.split_first() else { return v.is_empty() };

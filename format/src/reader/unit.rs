@@ -538,7 +538,7 @@ fn filter_leaf(
         Column::Nested(array) => return leaf.evaluate_array(&conversion.apply(array)?),
         Column::Leaf(stream) => stream,
     };
-    let by_value = !matches!(leaf.test, LeafTest::IsNull | LeafTest::IsNotNull | LeafTest::Always(_));
+    let by_value = !matches!(leaf.test, LeafTest::IsNull | LeafTest::IsNotNull);
     if leaf.needs_array() || by_value && !conversion.keeps_numbers() {
         return leaf.evaluate_array(&conversion.apply(&stream.array(data_type)?)?);
     }
@@ -566,10 +566,6 @@ fn test_page(page: &PageDecoder<'_>, test: &LeafTest, mask: &mut BitMask) -> Res
             return Ok(());
         }
         (LeafTest::IsNotNull, _) => mask.fill(0, n, true),
-        (LeafTest::Always(value), _) => {
-            mask.fill(0, n, *value);
-            return Ok(());
-        }
         (LeafTest::Int(pred), ValueDecoder::Int(d)) => d.filter(pred, 0, mask.words_mut(), n)?,
         (LeafTest::Int(pred), ValueDecoder::Wide(d)) => d.filter(pred, 0, mask.words_mut(), n)?,
         (LeafTest::Float(pred), ValueDecoder::Float(d)) => d.filter(pred, 0, mask.words_mut(), n)?,

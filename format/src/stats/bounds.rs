@@ -11,7 +11,7 @@ use crate::native::{BytesRef, Native};
 
 /// Smallest and largest value of a column, in the column's order.
 ///
-/// Numbers are their stored little-endian bytes, strings and binaries their bytes. A bound longer than 64 bytes is cut: then
+/// Numbers are the little-endian bytes of Arrow's native type, strings and binaries their bytes. A bound longer than 64 bytes is cut: then
 /// it is a prefix of the value (whole characters of text), every value is ≥ the cut `min`, and no value's first bytes exceed
 /// the cut `max`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +161,9 @@ fn key_value(key: u128, data_type: &DataType) -> Option<Vec<u8>> {
             bytes.extend_from_slice(&((number >> 64) as u32).to_le_bytes());
             bytes.extend_from_slice(&(number as u64).to_le_bytes());
             bytes
+        }
+        DataType::Decimal256(..) => {
+            return Some(arrow_buffer::i256::from_i128(number).to_le_bytes().to_vec());
         }
         DataType::FixedSizeBinary(n) => {
             let n = usize::try_from(*n).ok()?;

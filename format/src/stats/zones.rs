@@ -12,8 +12,8 @@ use multiversion::multiversion;
 
 use super::ZoneStats;
 use crate::key::{
-    array_keys, bytes_key, day_time_number, f16_key, f32_key, f64_key, int_key, month_day_nano_number,
-    wide_key,
+    array_keys, bytes_key, day_time_number, f16_key, f32_key, f64_key, i256_key, int_key, is_narrow,
+    month_day_nano_number,
 };
 use crate::native::{BytesRef, Native};
 
@@ -59,7 +59,10 @@ pub fn zone_stats(array: &dyn Array, zone_rows: usize) -> Vec<ZoneStats> {
         Native::U32(v) => zones.ints(v),
         Native::U64(v) => zones.ints(v),
         Native::I128(v) => zones.reduce(v, i128_stats, |_| false),
-        Native::I256(v) => zones.reduce(v, |v| no_nans(by_key(v, |&v| wide_key(v))), |_| false),
+        Native::I256(v) => {
+            let narrow = is_narrow(array.data_type());
+            zones.reduce(v, |v| no_nans(by_key(v, |&v| i256_key(v, narrow))), |_| false)
+        }
         Native::F16(v) => zones.reduce(v, f16_stats, |v| v.is_nan()),
         Native::F32(v) => zones.reduce(v, f32_stats, |v| v.is_nan()),
         Native::F64(v) => zones.reduce(v, f64_stats, |v| v.is_nan()),
