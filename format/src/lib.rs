@@ -5,7 +5,8 @@
 //! From the bottom up:
 //!
 //! * [`limits`] – every size and limit; [`error`] – what can go wrong; [`checksum`] – CRC-32C; [`mask`] – selection masks;
-//! * [`phys`] – physical types; [`page`] – a page as a tree of nodes over buffers; [`encoding`] – values to pages and back;
+//! * [`phys`] – physical types; [`page`] – a page as a tree of nodes over buffers; [`kernels`] – inner loops for several
+//!   instruction sets; [`encoding`] – values to pages and back;
 //! * [`key`], [`stats`], [`bloom`] – what is known of values without reading them; [`predicate`] – which rows are wanted;
 //! * [`schema`] – Arrow types, field ids, columns as streams; [`layout`] and [`meta`] – the structures on disk;
 //! * [`writer`] – batches to a file; [`reader`] – a file to batches;
@@ -16,6 +17,7 @@ pub mod checksum;
 pub mod encoding;
 pub mod error;
 mod hash;
+pub mod kernels;
 pub mod key;
 pub mod layout;
 pub mod limits;

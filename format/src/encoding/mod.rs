@@ -1,6 +1,6 @@
 //! Encodings: how the values of a page become a tree of nodes, and back.
 //!
-//! * [`boolean`], [`float`], [`wide`] – the families;
+//! * [`boolean`], [`int`], [`float`], [`wide`] – the families;
 //! * [`dictionary`] – values shared by the pages of a chunk.
 //!
 //! Each family has an encoder that keeps, per stream, the choice it made (re-sampled when sizes drift), and a decoder that is
@@ -13,6 +13,7 @@ pub mod dictionary;
 pub mod float;
 #[cfg(test)]
 mod fuzz;
+pub mod int;
 pub mod wide;
 
 use deltalite_alloc::BufferPool;

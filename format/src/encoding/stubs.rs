@@ -5,47 +5,6 @@ use crate::page::*;
 use crate::phys::*;
 use crate::predicate::leaf::*;
 use arrow_buffer::*;
-pub mod int {
-    use super::*;
-    pub trait OutInt {}
-    impl OutInt for u8 {}
-    impl OutInt for u16 {}
-    impl OutInt for u32 {}
-    impl OutInt for u64 {}
-    impl OutInt for i128 {}
-    #[derive(Debug)]
-    pub struct IntEncoder;
-    impl IntEncoder {
-        pub fn new(p: PhysType, o: EncodeOptions) -> Self {
-            todo!()
-        }
-        pub fn encode<T: Lane>(&mut self, v: &[T], o: &mut PageBuilder) -> Result<()> {
-            todo!()
-        }
-        pub fn finish_chunk(&mut self) -> Result<Option<Vec<u8>>> {
-            todo!()
-        }
-    }
-    #[derive(Debug)]
-    pub struct IntDecoder<'a>(&'a ());
-    impl<'a> IntDecoder<'a> {
-        pub fn open(n: NodeView<'a>, c: DecodeContext<'a>) -> Result<Self> {
-            todo!()
-        }
-        pub fn decode<O: OutInt>(&self, s: usize, o: &mut [O]) -> Result<()> {
-            todo!()
-        }
-        pub fn take<O: OutInt>(&self, s: &[u32], o: &mut [O]) -> Result<()> {
-            todo!()
-        }
-        pub fn plain_buffer(&self) -> Option<Buffer> {
-            todo!()
-        }
-        pub fn filter(&self, p: &IntPred, s: usize, o: &mut [u64], n: usize) -> Result<()> {
-            todo!()
-        }
-    }
-}
 pub mod bytes {
     use super::*;
     use arrow_array::Array;

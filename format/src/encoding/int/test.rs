@@ -1,0 +1,138 @@
+//! [`IntPred`] in the domain of canonical 64-bit values.
+
+use crate::kernels::{Level, compare};
+use crate::predicate::IntPred;
+
+/// A test as ranges of canonical values, compared by one wrapping subtraction each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IntTest {
+    /// Disjoint, ascending in the type's order, as first value and span. Nothing outside the type.
+    ranges: Vec<(u64, u64)>,
+    /// Members ascending in the type's order when there are too many for ranges.
+    set: Option<Vec<u64>>,
+    /// Whether the test is inverted.
+    pub(crate) negated: bool,
+    signed: bool,
+}
+
+/// Most members of a set that are compared one by one.
+const RANGES_MAX: usize = 8;
+
+impl IntTest {
+    /// The test as it applies to a type of `bits` bits.
+    pub(crate) fn new(pred: &IntPred, bits: u32, signed: bool) -> Self {
+        let (min, max) = if signed {
+            (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
+        } else {
+            (0, (1i128 << bits) - 1)
+        };
+        match pred {
+            IntPred::Range { lo, hi, negated } => {
+                let (lo, hi) = ((*lo).max(min), (*hi).min(max));
+                let ranges = if lo > hi { vec![] } else { vec![(lo as u64, (hi - lo) as u64)] };
+                Self { ranges, set: None, negated: *negated, signed }
+            }
+            IntPred::Set { values, negated } => {
+                let from = values.partition_point(|v| *v < min);
+                let to = values.partition_point(|v| *v <= max);
+                let mut ranges: Vec<(u64, u64)> = Vec::new();
+                for &v in values.get(from..to).unwrap_or_default() {
+                    // Neighbours make one range.
+                    match ranges.last_mut() {
+                        Some((first, span)) if (v as u64).wrapping_sub(*first) == *span + 1 => *span += 1,
+                        _ => ranges.push((v as u64, 0)),
+                    }
+                }
+                let set =
+                    (ranges.len() > RANGES_MAX).then(|| values[from..to].iter().map(|v| *v as u64).collect());
+                Self { ranges, set, negated: *negated, signed }
+            }
+        }
+    }
+
+    /// The ranges of the positive test.
+    pub(crate) fn ranges(&self) -> &[(u64, u64)] {
+        &self.ranges
+    }
+
+    /// Whether the test is true of a canonical value.
+    pub(crate) fn matches(&self, v: u64) -> bool {
+        let hit = match &self.set {
+            None => self.ranges.iter().any(|(from, span)| v.wrapping_sub(*from) <= *span),
+            Some(set) => {
+                let order = |v: u64| if self.signed { v ^ 1 << 63 } else { v };
+                set.binary_search_by_key(&order(v), |m| order(*m)).is_ok()
+            }
+        };
+        hit != self.negated
+    }
+
+    /// Writes the bits of canonical values, whole words, zero past the last value.
+    pub(crate) fn bits(&self, level: Level, values: &[u64], out: &mut [u64]) {
+        match (&self.set, self.ranges.as_slice()) {
+            (Some(_), _) => {
+                for (word, chunk) in out.iter_mut().zip(values.chunks(64)) {
+                    *word = chunk
+                        .iter()
+                        .enumerate()
+                        .fold(0, |w, (i, v)| w | u64::from(self.matches(*v) != self.negated) << i);
+                }
+            }
+            (None, ranges) => or_ranges(ranges.iter().copied(), out, |from, span, out| {
+                compare::range_bits(level, values, from, span, out);
+            }),
+        }
+        if self.negated {
+            invert(out, values.len());
+        }
+    }
+}
+
+/// Ors the bits that `one` writes for each range.
+pub(crate) fn or_ranges<L: Copy>(
+    mut ranges: impl Iterator<Item = (L, L)>,
+    out: &mut [u64],
+    mut one: impl FnMut(L, L, &mut [u64]),
+) {
+    let Some((from, span)) = ranges.next() else {
+        out.fill(0);
+        return;
+    };
+    one(from, span, out);
+    let mut more = [0u64; crate::limits::VECTOR_ROWS / 64];
+    for (from, span) in ranges {
+        let more = &mut more[..out.len()];
+        one(from, span, more);
+        out.iter_mut().zip(&*more).for_each(|(o, m)| *o |= m);
+    }
+}
+
+/// Inverts `len` bits and leaves the rest of the last word zero.
+pub(crate) fn invert(out: &mut [u64], len: usize) {
+    for word in &mut *out {
+        *word = !*word;
+    }
+    trim(out, len);
+}
+
+/// Sets or clears `len` bits.
+pub(crate) fn fill(out: &mut [u64], len: usize, value: bool) {
+    out.fill(if value { u64::MAX } else { 0 });
+    trim(out, len);
+}
+
+/// Clears the bits past `len` in the last word.
+pub(crate) fn trim(out: &mut [u64], len: usize) {
+    if !len.is_multiple_of(64)
+        && let Some(last) = out.get_mut(len / 64)
+    {
+        *last &= (1 << (len % 64)) - 1;
+    }
+}
+
+impl IntTest {
+    /// Whether members are looked up rather than compared as ranges.
+    pub(crate) fn is_large_set(&self) -> bool {
+        self.set.is_some()
+    }
+}
