@@ -1,6 +1,5 @@
 //! The interface between what all devices share (`core`) and one medium.
 
-use std::os::fd::RawFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,10 +57,6 @@ pub trait Backend {
 
     fn degraded(&self) -> Vec<DeviceDegraded> {
         Vec::new()
-    }
-
-    fn event_fd(&self) -> Option<RawFd> {
-        None
     }
 
     fn open(&mut self, path: &Path, mode: OpenMode) -> Result<DeviceFile, DeviceError>;

@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::os::fd::RawFd;
 use std::path::Path;
 use std::task::Waker;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use super::file::{ByteRange, DeviceFile, OpenMode};
 use super::future::{IoFuture, IoPromise, promise};
 use super::tokens::{DeviceTokens, IoClass};
 use super::transfer::{Step, Transfer};
-use super::{BLOCK_ALIGNMENT, BlockDevice, DeviceStats};
+use super::{BLOCK_ALIGNMENT, BlockDevice, DeviceLoad, DeviceStats};
 
 /// The largest request given to a medium, in bytes: larger ones may come back with EAGAIN after partial work, and
 /// several smaller ones keep a disk's queues busy.
@@ -544,6 +543,11 @@ impl<B: Backend> BlockDevice for Device<B> {
         result.map(|()| completed)
     }
 
+    fn load(&self) -> DeviceLoad {
+        let inner = self.inner.borrow();
+        DeviceLoad { operations: inner.operations.len(), in_flight: inner.in_flight }
+    }
+
     fn stats(&self) -> DeviceStats {
         let inner = self.inner.borrow();
         let (enters, fixed) = inner.backend.counters();
@@ -606,10 +610,6 @@ impl<B: Backend> BlockDevice for Device<B> {
 
     fn on_queued(&self, notify: Box<dyn Fn()>) {
         *self.notify.borrow_mut() = Some(notify);
-    }
-
-    fn event_fd(&self) -> Option<RawFd> {
-        self.inner.borrow().backend.event_fd()
     }
 }
 

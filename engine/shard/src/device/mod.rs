@@ -122,6 +122,15 @@ impl std::fmt::Display for DeviceDegraded {
     }
 }
 
+/// What a device has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceLoad {
+    /// Operations the device owns, queued ones included.
+    pub operations: usize,
+    /// Requests the medium has.
+    pub in_flight: usize,
+}
+
 /// Counters of one device since it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceStats {
@@ -197,6 +206,9 @@ pub trait BlockDevice {
     /// once where nothing is in flight.
     fn wait(&self, timeout: Option<Duration>) -> Result<usize, DeviceError>;
 
+    /// What the device has to do: the cheap part of [`stats`](Self::stats).
+    fn load(&self) -> DeviceLoad;
+
     /// Counters.
     fn stats(&self) -> DeviceStats;
 
@@ -223,9 +235,6 @@ pub trait BlockDevice {
     /// Installs what is called when an operation is queued while none was waiting to be issued: how an executor
     /// learns that [`poll`](Self::poll) has something to do.
     fn on_queued(&self, notify: Box<dyn Fn()>);
-
-    /// A descriptor that becomes readable (an eventfd) when the medium answers, if the device has one.
-    fn event_fd(&self) -> Option<std::os::fd::RawFd>;
 }
 
 /// Drives `device` on this thread until `future` is complete: for plain threads without an executor.

@@ -5,7 +5,7 @@
 //! per request, fixed files need no reference count per request.
 
 use std::cell::RefCell;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -104,7 +104,6 @@ pub struct RingBackend {
     entry: RingEntry,
     ring: IoUring,
     arena: Option<Arena>,
-    event: OwnedFd,
     files_total: u32,
     files_used: u32,
     files_free: Vec<u32>,
@@ -122,18 +121,7 @@ impl RingBackend {
         ring_available()?;
         let (ring, modern) = build(options.depth).map_err(|errno| unavailable("io_uring_setup", errno))?;
 
-        // SAFETY: eventfd makes a descriptor or fails; it is owned from here on.
-        let event = unsafe {
-            let fd = libc::eventfd(0, libc::EFD_CLOEXEC);
-            if fd < 0 {
-                return Err(unavailable("eventfd", Errno::last()));
-            }
-            OwnedFd::from_raw_fd(fd)
-        };
         let submitter = ring.submitter();
-        submitter
-            .register_eventfd(event.as_raw_fd())
-            .map_err(|e| unavailable("register eventfd", Errno::of(&e)))?;
         let files_total = match submitter.register_files_sparse(options.fixed_files) {
             Ok(()) => options.fixed_files,
             Err(_) => 0,
@@ -143,7 +131,6 @@ impl RingBackend {
             entry: RingEntry::register(ring.as_raw_fd()),
             ring,
             arena,
-            event,
             files_total,
             files_used: 0,
             files_free: Vec::new(),
@@ -328,10 +315,6 @@ impl Backend for RingBackend {
             degraded.push(DeviceDegraded::Buffered { example: example.clone() });
         }
         degraded
-    }
-
-    fn event_fd(&self) -> Option<RawFd> {
-        Some(self.event.as_raw_fd())
     }
 
     fn open(&mut self, path: &Path, mode: OpenMode) -> Result<DeviceFile, DeviceError> {

@@ -8,8 +8,10 @@
 //! | `task` | [`TaskHandle`], panics and cancellation |
 //! | `ring_runtime` | the executor of ring shards: the one file that knows glommio |
 //! | `plain_runtime` | the executor of all other shards: plain threads, no io_uring anywhere |
+//! | `doorbell` | wake-ups from other threads, collected for a ring shard's pump |
 //! | `signal` | a wake-up within one thread |
 
+mod doorbell;
 mod options;
 mod plain_runtime;
 mod ring_runtime;
@@ -307,7 +309,8 @@ impl ShardSet {
     {
         let member = &self.members[shard % self.members.len()];
         let (job, handle) = task::job(member.place.shard, class, make);
-        match member.mailbox.lock().try_send(job) {
+        let sent = member.mailbox.lock().try_send(job);
+        match sent {
             Ok(()) => Ok(handle),
             Err(error) if error.is_full() => {
                 Err(ShardError::Busy { stage: "the shard's mailbox", retry_after: MAILBOX_RETRY })

@@ -25,6 +25,9 @@ use crate::error::ShardError;
 /// How long a task may run before others get their turn.
 const TURN: Duration = Duration::from_micros(500);
 
+/// The longest spell to wait in a device that does not unpark its owner.
+const SPELL: Duration = Duration::from_micros(100);
+
 /// Starts a shard's thread.
 pub(super) fn start(birth: Birth, factory: Option<DeviceFactory>) -> Result<JoinHandle<()>, ShardError> {
     let shard = birth.place.shard;
@@ -92,8 +95,7 @@ fn run(runtime: &PlainRuntime, device: &dyn BlockDevice, serving: &Cell<bool>) {
     let waker = Waker::from(Arc::clone(&alarm));
     let mut cx = Context::from_waker(&waker);
     let mut tasks: [FuturesUnordered<LocalBoxFuture<'static, ()>>; 4] = Default::default();
-    // Virtual time stands still unless somebody waits for the device.
-    let is_virtual = device.stats().kind == DeviceKind::Sim;
+    let unparks = device.stats().kind == DeviceKind::Threads;
     while serving.get() {
         alarm.rang.store(false, Ordering::Release);
         for (class, running) in IoClass::ALL.into_iter().zip(&mut tasks) {
@@ -107,13 +109,12 @@ fn run(runtime: &PlainRuntime, device: &dyn BlockDevice, serving: &Cell<bool>) {
         if completed > 0 || alarm.rang.load(Ordering::Acquire) || runtime.has_new() || !serving.get() {
             continue;
         }
-        if is_virtual {
-            match device.wait(Some(Duration::ZERO)) {
-                Ok(0) if device.stats().operations > 0 => continue,
-                Ok(0) => {}
-                Ok(_) => continue,
-                Err(error) => tracing::error!(%error, "the device cannot be waited for"),
+        if !unparks && device.load().operations > 0 {
+            if let Err(error) = device.wait(Some(SPELL)) {
+                tracing::error!(%error, "the device cannot be waited for");
+                std::thread::park_timeout(SPELL);
             }
+            continue;
         }
         // A device of worker threads unparks its owner for each answer; wakers do too.
         std::thread::park();

@@ -1,37 +1,54 @@
 //! The executor of ring shards. This is the one file that knows glommio, so that a successor is a change of this file.
 //!
 //! glommio owns the thread, the task queues and its own rings for timers and wake-ups. Block I/O goes through our ring
-//! on the same thread, coupled by public API only: queueing wakes a flusher task, which submits everything queued in
-//! one system call, and the ring's eventfd is read through glommio, so that a completion wakes an idle shard.
+//! on the same thread, coupled by public API only, by a pump task that is in turn for as long as anything happens:
+//!
+//! - it issues what was queued and delivers what is answered, between the turns of other tasks;
+//! - while the shard has nothing to do but wait for its disk, it waits in our ring, in short spells: parking glommio and
+//!   waking it through an eventfd costs some 50 µs of CPU each time, several times what a read of 1 MiB costs itself;
+//! - it passes on wake-ups from other threads (`doorbell`), which glommio itself notices only between preemptions.
+//!
+//! With nothing to do at all the pump sleeps and glommio parks. glommio 0.9 can miss a wake-up from another thread that
+//! comes while it is about to park, and sleep for good (seen once in some ten thousand hops on a busy machine), unless
+//! the woken task's queue is latency sensitive: then each wake-up is written to its eventfd. So the pump, in such a
+//! queue, is the only task that is ever woken from another thread. glommio's preemption timer plays no part: turns are
+//! measured here.
 
 use std::cell::Cell;
-use std::os::fd::{FromRawFd, RawFd};
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures::channel::oneshot;
 use futures::future::LocalBoxFuture;
-use glommio::io::BufferedFile;
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 use io_uring::{IoUring, Probe, opcode};
 
+use super::doorbell::{Doorbell, DoorbellWaker};
 use super::shard::{Runtime, Shard};
-use super::signal::Signal;
 use super::{Birth, Ground};
 use crate::device::{BlockDevice, DeviceError, Errno, IoClass, RingDevice, RingOptions};
 use crate::error::ShardError;
 
-/// How long a task may run before others get their turn: also how late a completion is seen at most by a task that
-/// computes without yielding to the device.
+/// How long a task may run before others get their turn.
 const TURN: Duration = Duration::from_micros(500);
+/// glommio's preemption timer is not to fire, ever.
+const PREEMPT_NEVER: Duration = Duration::from_hours(24 * 365);
+/// The longest spell that the pump waits in our ring: what a wake-up from another thread may be delayed by.
+const SPELL: Duration = Duration::from_micros(100);
 /// glommio refuses to start below this limit of locked memory, in bytes.
 const MEMLOCK_MIN: u64 = 512 << 10;
 /// glommio's own buffers, which nothing here uses, in bytes: the least it takes.
 const IO_MEMORY: usize = 64 << 10;
 
 /// Shares of the thread by class, in the order of [`IoClass::ALL`].
-const QUEUES: [(&str, usize, bool); 4] =
-    [("rpc", 1000, true), ("scan", 1000, false), ("prefetch", 250, false), ("scrub", 50, false)];
+const QUEUES: [(&str, usize); 4] = [("rpc", 4000), ("scan", 1000), ("prefetch", 250), ("scrub", 50)];
+/// Shares of the pump, which takes next to nothing but should have it soon. Its queue has to be latency sensitive, for
+/// the sake of wake-ups from other threads.
+const PUMP_SHARES: usize = 4000;
 
 /// Whether glommio can start here. It ends the process where an operation is missing, so that is asked before.
 pub(super) fn usable() -> Result<(), ShardError> {
@@ -103,7 +120,7 @@ pub(super) fn start(birth: Birth) -> Result<JoinHandle<()>, ShardError> {
             let executor = LocalExecutorBuilder::new(Placement::Unbound)
                 .name(&format!("shard-{shard}"))
                 .io_memory(IO_MEMORY)
-                .preempt_timer(TURN)
+                .preempt_timer(PREEMPT_NEVER)
                 .make();
             match executor {
                 Ok(executor) => executor.run(live(birth, ground)),
@@ -127,106 +144,109 @@ async fn live(birth: Birth, ground: Ground) {
             return;
         }
     };
-    let runtime = Rc::new(GlommioRuntime::new());
+    let doorbell = Doorbell::new();
+    let runtime = Rc::new(GlommioRuntime::new(Arc::clone(&doorbell)));
     let shard = Shard::new(ground, Rc::clone(&device), Rc::<GlommioRuntime>::clone(&runtime));
-
-    let (queued, stopping) = (Rc::new(Signal::default()), Rc::new(Cell::new(false)));
-    let notify = Rc::clone(&queued);
-    device.on_queued(Box::new(move || notify.set()));
-    let (flushed, flag) = (Rc::clone(&device), Rc::clone(&stopping));
-    let signal = Rc::clone(&queued);
-    let flusher = runtime.spawn_into(IoClass::Rpc, async move {
-        while !flag.get() {
-            signal.wait().await;
-            flushed.poll();
-        }
-    });
-    let event = device.event_fd();
-    let pump = event
-        .map(|event| runtime.spawn_into(IoClass::Rpc, pump(event, Rc::clone(&device), Rc::clone(&stopping))));
-
-    birth.tell(Ok(()));
-    shard.serve(birth.mailbox).await;
-
-    stopping.set(true);
-    queued.set();
-    if let Some(flusher) = flusher {
-        flusher.await;
-    }
-    if let (Some(event), Some(Some(pump))) = (event, pump) {
-        let one = 1_u64.to_ne_bytes();
-        // SAFETY: eight bytes that live here, to a descriptor that the device owns.
-        if unsafe { libc::write(event, one.as_ptr().cast(), one.len()) } == 8 {
-            pump.await;
-        }
-    }
-}
-
-/// Delivers completions whenever the ring's eventfd says that there are some.
-async fn pump(event: RawFd, device: Rc<dyn BlockDevice>, stopping: Rc<Cell<bool>>) {
-    // SAFETY: a descriptor of our own for glommio to own and close.
-    let file = unsafe {
-        let own = libc::fcntl(event, libc::F_DUPFD_CLOEXEC, 0);
-        if own < 0 {
-            tracing::error!(errno = %Errno::last(), "no descriptor for completions: they are seen when reads are queued");
+    let notify = Arc::clone(&doorbell);
+    device.on_queued(Box::new(move || notify.ring()));
+    let pumping = glommio::spawn_local_into(
+        pump(Rc::clone(&device), doorbell, Rc::clone(&runtime)),
+        glommio::executor().create_task_queue(
+            Shares::Static(PUMP_SHARES),
+            Latency::Matters(PREEMPT_NEVER),
+            "pump",
+        ),
+    );
+    let pumping = match pumping {
+        Ok(pumping) => pumping,
+        Err(error) => {
+            let reason = format!("glommio: {error}");
+            birth.tell(Err(ShardError::Start { shard: shard.index(), reason }));
             return;
         }
-        BufferedFile::from_raw_fd(own)
     };
-    while !stopping.get() {
-        if let Err(error) = file.read_at(0, 8).await {
-            tracing::error!(%error, "the ring's eventfd cannot be read");
-            break;
-        }
+    birth.tell(Ok(()));
+    let (served, done) = oneshot::channel();
+    let mailbox = birth.mailbox;
+    runtime.spawn(
+        IoClass::Rpc,
+        Box::pin(async move {
+            shard.serve(mailbox).await;
+            // Whoever waits for this is on this thread and outlives it.
+            let _ = served.send(());
+        }),
+    );
+    // An error would mean that the task was dropped, which ends the shard as well.
+    let _ = done.await;
+    pumping.cancel().await;
+}
+
+/// Issues, delivers and passes on wake-ups for as long as the shard lives.
+async fn pump(device: Rc<dyn BlockDevice>, doorbell: Arc<Doorbell>, runtime: Rc<GlommioRuntime>) {
+    loop {
+        let polls = runtime.polls.get();
+        doorbell.pass_on();
         device.poll();
-    }
-    if let Err(error) = file.close().await {
-        tracing::debug!(%error, "closing the eventfd");
+        glommio::executor().yield_task_queue_now().await;
+        if runtime.polls.get() != polls {
+            continue;
+        }
+        // Nobody else had anything to do.
+        let load = device.load();
+        if load.in_flight > 0 {
+            if let Err(error) = device.wait(Some(SPELL)) {
+                tracing::error!(%error, "the ring cannot be waited for");
+                glommio::timer::sleep(SPELL).await;
+            }
+        } else if load.operations == 0 {
+            doorbell.rung().await;
+        }
     }
 }
 
 struct GlommioRuntime {
     queues: [TaskQueueHandle; 4],
+    doorbell: Arc<Doorbell>,
+    /// How often tasks have run.
+    polls: Rc<Cell<u64>>,
+    /// When the running task began to run.
+    turn_began: Rc<Cell<Instant>>,
 }
 
 impl GlommioRuntime {
-    fn new() -> Self {
-        let queues = QUEUES.map(|(name, shares, urgent)| {
-            let latency = if urgent { Latency::Matters(TURN) } else { Latency::NotImportant };
-            glommio::executor().create_task_queue(Shares::Static(shares), latency, name)
+    fn new(doorbell: Arc<Doorbell>) -> Self {
+        let queues = QUEUES.map(|(name, shares)| {
+            glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name)
         });
-        Self { queues }
-    }
-
-    fn spawn_into(
-        &self,
-        class: IoClass,
-        task: impl Future<Output = ()> + 'static,
-    ) -> Option<glommio::Task<()>> {
-        match glommio::spawn_local_into(task, self.queues[class.index()]) {
-            Ok(task) => Some(task),
-            Err(error) => {
-                // The queues live as long as the executor, so this cannot be; were it so, the task is dropped and
-                // its handle says that it was cancelled.
-                tracing::error!(%error, "a task queue is gone");
-                None
-            }
-        }
+        Self { queues, doorbell, polls: Rc::default(), turn_began: Rc::new(Cell::new(Instant::now())) }
     }
 }
 
 impl Runtime for GlommioRuntime {
-    fn spawn(&self, class: IoClass, task: LocalBoxFuture<'static, ()>) {
-        if let Some(task) = self.spawn_into(class, task) {
-            task.detach();
+    fn spawn(&self, class: IoClass, mut task: LocalBoxFuture<'static, ()>) {
+        let (polls, turn_began) = (Rc::clone(&self.polls), Rc::clone(&self.turn_began));
+        let mut waker = DoorbellWaker::new(Arc::clone(&self.doorbell));
+        let taking_turns = poll_fn(move |cx| {
+            polls.set(polls.get().wrapping_add(1));
+            turn_began.set(Instant::now());
+            let waker = waker.around(cx.waker());
+            task.as_mut().poll(&mut Context::from_waker(waker))
+        });
+        match glommio::spawn_local_into(taking_turns, self.queues[class.index()]) {
+            Ok(task) => drop(task.detach()),
+            // The queues live as long as the executor, so this cannot be; were it so, the task is dropped and its
+            // handle says that it was cancelled.
+            Err(error) => tracing::error!(%error, "a task queue is gone"),
         }
+        // A task begun from outside of any task has to be seen by a pump that sleeps.
+        self.doorbell.ring();
     }
 
     fn should_yield(&self) -> bool {
-        glommio::executor().need_preempt()
+        self.turn_began.get().elapsed() >= TURN
     }
 
     fn yield_now(&self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(glommio::yield_if_needed())
+        Box::pin(async { glommio::executor().yield_task_queue_now().await })
     }
 }

@@ -263,3 +263,36 @@ fn an_arena_that_is_full_does_not_stop_reading() {
         assert!(shards.stats().unwrap()[0].arena_overflows >= 8);
     }
 }
+
+#[test]
+fn no_wake_up_is_lost_between_threads() {
+    for mode in modes() {
+        let shards = ShardSet::start(options(mode, 2)).unwrap();
+        let busy = shards.spawn_on(1, IoClass::Scrub, |shard| async move {
+            loop {
+                std::hint::black_box((0..500).sum::<u64>());
+                shard.yield_if_needed().await;
+            }
+        });
+        std::thread::scope(|scope| {
+            // The busy shard takes up a task once a turn, the idle one parks before each.
+            for (shard, hops) in [(0, 10_000), (1, 300)] {
+                let shards = &shards;
+                scope.spawn(move || {
+                    for i in 0..hops {
+                        assert_eq!(
+                            shards
+                                .spawn_on(shard, IoClass::Rpc, move |_| async move { i })
+                                .unwrap()
+                                .join()
+                                .unwrap(),
+                            i
+                        );
+                    }
+                });
+            }
+        });
+        let busy: TaskHandle<()> = busy.unwrap();
+        busy.cancel();
+    }
+}
