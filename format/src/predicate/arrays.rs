@@ -99,8 +99,8 @@ impl Leaf {
                 mask
             }
             (LeafTest::Int(pred), native) => ints(pred, &native).ok_or_else(unlike)?,
-            (LeafTest::Float(pred), Native::F32(v)) => by_float(pred, v, |v| f32_key(v)),
-            (LeafTest::Float(pred), Native::F64(v)) => by_float(pred, v, |v| f64_key(v)),
+            (LeafTest::Float(pred), Native::F32(v)) => by_float(pred, v, f32_key),
+            (LeafTest::Float(pred), Native::F64(v)) => by_float(pred, v, f64_key),
             (LeafTest::Bytes(pred), Native::Bytes(v)) => bytes(pred, &v),
             (LeafTest::Arrow(ArrowTest::Key(pred)), Native::F16(v)) => {
                 pack(v, |v| pred.matches(f16_key(v).into()))

@@ -82,8 +82,8 @@ impl Binder<'_> {
             }
             Predicate::Not(inner) => self.node(inner, !negated, depth + 1),
             Predicate::Literal(value) => Ok(Node::Const(value.is_some_and(|v| v != negated))),
-            Predicate::IsNull { column } => self.find(column)?.null_test(!negated),
-            Predicate::IsNotNull { column } => self.find(column)?.null_test(negated),
+            Predicate::IsNull { column } => Ok(self.find(column)?.null_test(!negated)),
+            Predicate::IsNotNull { column } => Ok(self.find(column)?.null_test(negated)),
             Predicate::Compare { column, op, value } => {
                 let op = if negated { op.inverted() } else { *op };
                 let target = self.find(column)?;
@@ -102,52 +102,13 @@ impl Binder<'_> {
             }
             Predicate::In { column, values, negated: not } => {
                 let target = self.find(column)?;
-                self.member(predicate, &target, values, *not != negated)
+                target.member(predicate, values, *not != negated)
             }
             Predicate::Like { column, pattern, escape, negated: not, case_insensitive } => {
                 let target = self.find(column)?;
                 target.like(predicate, pattern, *escape, *not != negated, *case_insensitive)
             }
         }
-    }
-
-    fn member(
-        &self,
-        predicate: &Predicate,
-        target: &Target<'_>,
-        values: &[Literal],
-        negated: bool,
-    ) -> Result<Node> {
-        if values.is_empty() {
-            return Ok(Node::Const(negated));
-        }
-        let (mut numbers, mut bytes, mut null) = (Vec::new(), Vec::new(), false);
-        for value in values {
-            match target.coerce(predicate, value)? {
-                Coerced::Null => null = true,
-                Coerced::Number(Position::At(n)) => numbers.push(n),
-                Coerced::Number(_) => {}
-                Coerced::Bytes(b) => bytes.push(b),
-            }
-        }
-        if null && negated {
-            // `a NOT IN (…, NULL)` is false or NULL.
-            return Ok(Node::Const(false));
-        }
-        let (lo, hi) = key_range(target.field.data_type());
-        numbers.retain(|n| (lo..=hi).contains(n));
-        numbers.sort_unstable();
-        numbers.dedup();
-        bytes.retain(|b| fits_width(b, target.field.data_type()));
-        bytes.sort_unstable();
-        bytes.dedup();
-        Ok(if numbers.is_empty() && bytes.is_empty() {
-            target.never(negated)
-        } else if bytes.is_empty() {
-            target.number_set(numbers, negated)
-        } else {
-            target.leaf(LeafTest::Bytes(BytesPred::Set { values: bytes, negated }))
-        })
     }
 
     /// The column of a name, or the struct field of a dotted path; a name that has dots itself comes first.
@@ -206,12 +167,12 @@ impl Target<'_> {
         if negated { self.leaf(LeafTest::IsNotNull) } else { Node::Const(false) }
     }
 
-    fn null_test(&self, is_null: bool) -> Result<Node> {
-        Ok(match (self.field.data_type(), is_null) {
+    fn null_test(&self, is_null: bool) -> Node {
+        match (self.field.data_type(), is_null) {
             (DataType::Null, _) => Node::Const(is_null),
             (_, true) => self.leaf(LeafTest::IsNull),
             (_, false) => self.leaf(LeafTest::IsNotNull),
-        })
+        }
     }
 
     fn coerce(&self, predicate: &Predicate, literal: &Literal) -> Result<Coerced> {
@@ -314,6 +275,39 @@ impl Target<'_> {
                 if negated { Node::And(each) } else { Node::Or(each) }
             }
         }
+    }
+
+    fn member(&self, predicate: &Predicate, values: &[Literal], negated: bool) -> Result<Node> {
+        if values.is_empty() {
+            return Ok(Node::Const(negated));
+        }
+        let (mut numbers, mut bytes, mut null) = (Vec::new(), Vec::new(), false);
+        for value in values {
+            match self.coerce(predicate, value)? {
+                Coerced::Null => null = true,
+                Coerced::Number(Position::At(n)) => numbers.push(n),
+                Coerced::Number(_) => {}
+                Coerced::Bytes(b) => bytes.push(b),
+            }
+        }
+        if null && negated {
+            // `a NOT IN (…, NULL)` is false or NULL.
+            return Ok(Node::Const(false));
+        }
+        let (lo, hi) = key_range(self.field.data_type());
+        numbers.retain(|n| (lo..=hi).contains(n));
+        numbers.sort_unstable();
+        numbers.dedup();
+        bytes.retain(|b| fits_width(b, self.field.data_type()));
+        bytes.sort_unstable();
+        bytes.dedup();
+        Ok(if numbers.is_empty() && bytes.is_empty() {
+            self.never(negated)
+        } else if bytes.is_empty() {
+            self.number_set(numbers, negated)
+        } else {
+            self.leaf(LeafTest::Bytes(BytesPred::Set { values: bytes, negated }))
+        })
     }
 
     fn compare_bytes(&self, op: CmpOp, v: Vec<u8>) -> Node {

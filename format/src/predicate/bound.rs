@@ -94,7 +94,8 @@ impl Leaf {
             other => other,
         };
         // Byte strings of one length are not stored as other byte strings are.
-        let fixed = matches!(value_type, DataType::FixedSizeBinary(_)) && matches!(self.test, LeafTest::Bytes(_));
+        let fixed =
+            matches!(value_type, DataType::FixedSizeBinary(_)) && matches!(self.test, LeafTest::Bytes(_));
         fixed || matches!(self.test, LeafTest::Arrow(_))
     }
 

@@ -23,6 +23,8 @@ mod number;
 mod prune;
 mod simplify;
 mod temporal;
+#[cfg(test)]
+mod tests;
 
 pub use ast::{CmpOp, Column, Predicate, col, lit};
 pub use bind::{bind, nearest_name};

@@ -101,9 +101,8 @@ fn both(a: &Leaf, b: &Leaf) -> Joint {
     use LeafTest as T;
     match (&a.test, &b.test) {
         (x, y) if x == y => Joint::Test(x.clone()),
-        (T::IsNull, _) | (_, T::IsNull) => Joint::Const(false),
+        (T::IsNull, _) | (_, T::IsNull) | (T::Bool(_), T::Bool(_)) => Joint::Const(false),
         (T::IsNotNull, test) | (test, T::IsNotNull) => Joint::Test(test.clone()),
-        (T::Bool(_), T::Bool(_)) => Joint::Const(false),
         (
             T::Int(IntPred::Range { lo, hi, negated: false }),
             T::Int(IntPred::Range { lo: lo2, hi: hi2, negated: false }),

@@ -82,9 +82,9 @@ fn zone_of(name: &str) -> Result<Tz, String> {
     if name.starts_with(['+', '-']) { name.parse().map_err(|_| unknown()) } else { Err(unknown()) }
 }
 
-fn instant_in(text: &str, zone: &Tz) -> Result<i128, String> {
+fn instant_in(text: &str, zone: Tz) -> Result<i128, String> {
     check_fraction(text)?;
-    let at = string_to_datetime(zone, text.trim())
+    let at = string_to_datetime(&zone, text.trim())
         .map_err(|_| format!("'{text}' is not a date or time; write it as '2024-12-31 23:59:59'"))?;
     Ok(i128::from(at.timestamp()) * nanos_per(TimeUnit::Second) + i128::from(at.timestamp_subsec_nanos()))
 }
@@ -93,7 +93,7 @@ fn instant_in(text: &str, zone: &Tz) -> Result<i128, String> {
 /// clock; for a column without one on the wall clock.
 pub(super) fn parse_instant(text: &str, zone: Option<&str>) -> Result<i128, String> {
     // A text without an offset means different instants to the east and at Greenwich.
-    let (greenwich, east) = (instant_in(text, &zone_of("+00:00")?)?, instant_in(text, &zone_of("+01:00")?)?);
+    let (greenwich, east) = (instant_in(text, zone_of("+00:00")?)?, instant_in(text, zone_of("+01:00")?)?);
     match zone {
         _ if greenwich != east => instant_in_zone(greenwich, zone),
         Some(_) => Ok(greenwich),
@@ -105,6 +105,6 @@ pub(super) fn parse_instant(text: &str, zone: Option<&str>) -> Result<i128, Stri
 pub(super) fn instant_in_zone(wall: i128, zone: Option<&str>) -> Result<i128, String> {
     let Some(name) = zone else { return Ok(wall) };
     // Zones without rules have one offset, so any instant tells it.
-    let midnight = instant_in("1970-01-02T00:00:00", &zone_of(name)?)?;
+    let midnight = instant_in("1970-01-02T00:00:00", zone_of(name)?)?;
     Ok(wall - NANOS_PER_DAY + midnight)
 }
