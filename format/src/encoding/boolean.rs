@@ -12,7 +12,7 @@
 
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer};
 
-use super::bounds::{check_mask, check_range, check_rows, fill_words};
+use super::bounds::{check_mask, check_range, check_rows, fill_words, set_range};
 use crate::error::{FormatError, Result};
 use crate::limits::PAGE_VALUES_MAX;
 use crate::page::{EncodingKind, NodeSpec, NodeView, PageBuilder};
@@ -257,16 +257,6 @@ fn flag(node: &NodeView<'_>) -> Result<bool> {
 
 fn ascending(rows: &[u16]) -> bool {
     rows.windows(2).all(|w| w[0] < w[1])
-}
-
-fn set_range(words: &mut [u64], start: usize, end: usize) {
-    let mut at = start;
-    while at < end {
-        let bit = at % 64;
-        let n = (64 - bit).min(end - at);
-        words[at / 64] |= (u64::MAX >> (64 - n)) << bit;
-        at += n;
-    }
 }
 
 #[cfg(test)]

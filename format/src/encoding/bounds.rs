@@ -48,18 +48,13 @@ pub(crate) fn fill_words(words: &mut [u64], n: usize, value: bool) {
     }
 }
 
-/// Evaluates a test on each of `values` into mask words; bits past the last value are zero.
-#[inline(always)]
-pub(crate) fn mask_of<T: Copy>(values: &[T], words: &mut [u64], test: impl Fn(T) -> bool) {
-    let (chunks, tail) = values.as_chunks::<64>();
-    for (word, chunk) in words.iter_mut().zip(chunks) {
-        let mut bits = 0u64;
-        for i in 0..64 {
-            bits |= u64::from(test(chunk[i])) << i;
-        }
-        *word = bits;
-    }
-    if !tail.is_empty() {
-        words[chunks.len()] = tail.iter().enumerate().fold(0, |bits, (i, &v)| bits | u64::from(test(v)) << i);
+/// Sets bits `start..end`.
+pub(crate) fn set_range(words: &mut [u64], start: usize, end: usize) {
+    let mut at = start;
+    while at < end {
+        let bit = at % 64;
+        let n = (64 - bit).min(end - at);
+        words[at / 64] |= (u64::MAX >> (64 - n)) << bit;
+        at += n;
     }
 }

@@ -5,17 +5,20 @@
 //! * [`widen`] – from unpacked offsets to values of the output's type, and back;
 //! * [`compare`] – ranges of values to bits;
 //! * [`gather`] – codes to values; [`prefix`] – differences to values;
-//! * [`extent`] – smallest and largest value.
+//! * [`extent`] – smallest and largest value;
+//! * [`alp`] – floats that were decimals; [`total_order`] – floats to bits.
 //!
 //! Every kernel is one plain loop, `inline(always)` into functions that differ only in the instructions they may use, so the
 //! portable code *is* the reference. Results do not depend on the level.
 
+pub mod alp;
 pub mod bitpack;
 pub mod compare;
 pub mod extent;
 pub mod gather;
 pub mod level;
 pub mod prefix;
+pub mod total_order;
 pub mod widen;
 
 pub use level::Level;

@@ -35,6 +35,15 @@ impl NodeSpec {
     }
 }
 
+/// A state of a [`PageBuilder`].
+#[derive(Debug, Clone, Copy)]
+pub struct PageMark {
+    nodes: usize,
+    buffers: usize,
+    data: usize,
+    last: u16,
+}
+
 /// Collects the nodes and buffers of a page. Order of calls: a node, its buffers, its first child's tree, its second …
 ///
 /// A validity tree, if any, comes after the values' tree and is announced by [`PageBuilder::start_validity`].
@@ -82,6 +91,26 @@ impl PageBuilder {
     /// Says that the tree that follows is the validity of the first.
     pub fn start_validity(&mut self) {
         self.flags |= FLAG_VALIDITY;
+    }
+
+    /// Where the page stands, to come back to with [`PageBuilder::rewind`].
+    pub fn mark(&self) -> PageMark {
+        PageMark {
+            nodes: self.nodes.len(),
+            buffers: self.buffers.len(),
+            data: self.data.len(),
+            last: self.nodes.last().map_or(0, |n| n.buffers),
+        }
+    }
+
+    /// Forgets what was added since `mark`: a form that was tried and lost.
+    pub fn rewind(&mut self, mark: PageMark) {
+        self.nodes.truncate(mark.nodes);
+        self.buffers.truncate(mark.buffers);
+        self.data.truncate(mark.data);
+        if let Some(node) = self.nodes.last_mut() {
+            node.buffers = mark.last;
+        }
     }
 
     /// Bytes of buffers so far: what a chooser compares.

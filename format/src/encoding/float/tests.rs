@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::encoding::fuzz::{aligned, any_tree, damaged};
 use crate::encoding::{DecodeContext, EncodeOptions, Profile};
+use crate::kernels::Level;
 use crate::page::{EncodingKind, PageBuilder, PageView};
 use crate::phys::{Lane, PhysType};
 use crate::predicate::leaf::FloatPred;
@@ -122,6 +123,121 @@ fn special_values_keep_their_bits() {
     check::<f64>(&[]);
     check::<f32>(&[]);
     check(&[1.5f32]);
+}
+
+/// A page's worth of values that look random.
+fn noise(i: usize) -> u64 {
+    (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29).wrapping_mul(0xBF58_476D_1CE4_E5B9)
+}
+
+/// Sizes of the page that `values` becomes and of the values.
+fn sizes<F: Tested>(values: &[F], profile: Profile) -> (usize, usize) {
+    (page(values, profile).len(), size_of_val(values))
+}
+
+#[test]
+fn decimals_become_integers() {
+    for digits in 0..8 {
+        let scale = 10f64.powi(digits);
+        let values: Vec<f64> = (0..20_000).map(|i| (noise(i) % 1_000_000) as f64 / scale).collect();
+        assert_eq!(check(&values), EncodingKind::Alp, "{digits}");
+        let (encoded, plain) = sizes(&values, Profile::Default);
+        assert!(encoded * 64 < plain * 23, "{digits}: {encoded} of {plain}");
+    }
+    let values: Vec<f32> = (0..20_000).map(|i| ((noise(i) % 100_000) as f64 / 100.0) as f32).collect();
+    assert_eq!(check(&values), EncodingKind::Alp);
+    let millions: Vec<f64> = (0..20_000).map(|i| (noise(i) % 1000) as f64 * 1e15).collect();
+    assert_eq!(check(&millions), EncodingKind::Alp);
+}
+
+#[test]
+fn what_is_not_decimal_is_patched() {
+    let values: Vec<f64> = (0..20_000)
+        .map(|i| if i % 333 == 7 { f64::from_bits(noise(i)) } else { (noise(i) % 10_000) as f64 / 100.0 })
+        .collect();
+    assert_eq!(check(&values), EncodingKind::Alp);
+}
+
+#[test]
+fn real_doubles_are_cut() {
+    let values: Vec<f64> =
+        (0..20_000).map(|i| 100.0 + (noise(i) >> 11) as f64 / (1u64 << 53) as f64).collect();
+    assert_eq!(check(&values), EncodingKind::AlpRd);
+    let with_odd: Vec<f64> =
+        values.iter().enumerate().map(|(i, v)| if i % 300 == 0 { f64::NAN } else { *v }).collect();
+    assert_eq!(check(&with_odd), EncodingKind::AlpRd);
+    let singles: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+    check(&singles);
+}
+
+#[test]
+fn few_values_are_coded() {
+    for distinct in [3, 200, 300] {
+        let values: Vec<f64> =
+            (0..20_000).map(|i| f64::from_bits(noise((noise(i) % distinct) as usize))).collect();
+        assert_eq!(check(&values), EncodingKind::Dictionary);
+        let singles: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+        check(&singles);
+    }
+}
+
+#[test]
+fn runs_are_kept_as_runs() {
+    let values: Vec<f64> = (0..60_000).map(|i| f64::from_bits(noise(i / 50))).collect();
+    assert_eq!(check(&values), EncodingKind::RunEnd);
+}
+
+#[test]
+fn random_bits_stay_plain() {
+    let values: Vec<f64> = (0..20_000).map(|i| f64::from_bits(noise(i))).collect();
+    assert_eq!(check(&values), EncodingKind::Plain);
+}
+
+#[test]
+fn compact_uses_pco_where_it_is_smaller() {
+    // A walk with a normal distribution of steps: no decimals, but far from uniform.
+    let mut at = 1e6;
+    let values: Vec<f64> = (0..30_000)
+        .map(|i| {
+            at += (0..8).map(|k| (noise(i * 8 + k) >> 40) as f64 - 8_388_608.0).sum::<f64>() / 64.0;
+            at
+        })
+        .collect();
+    assert_eq!(check_page(&values, &page(&values, Profile::Compact)), EncodingKind::Pco);
+    assert!(sizes(&values, Profile::Compact).0 < sizes(&values, Profile::Default).0);
+}
+
+#[test]
+fn portable_code_writes_the_same_bytes() {
+    let values: Vec<f64> = (0..20_000)
+        .map(|i| if i % 77 == 0 { f64::from_bits(noise(i)) } else { (noise(i) % 100_000) as f64 / 1000.0 })
+        .collect();
+    let expected = page(&values, Profile::Default);
+    Level::force_portable(true);
+    let portable = page(&values, Profile::Default);
+    check_page(&values, &portable);
+    Level::force_portable(false);
+    assert_eq!(expected.as_slice(), portable.as_slice());
+}
+
+#[test]
+fn choices_are_made_anew_when_data_changes() {
+    let decimals: Vec<f64> = (0..5000).map(|i| (noise(i) % 1000) as f64 / 100.0).collect();
+    let more: Vec<f64> = (0..5000).map(|i| (noise(i) % 1000) as f64 / 10_000.0).collect();
+    let random: Vec<f64> = (0..5000).map(|i| f64::from_bits(noise(i))).collect();
+    let mut encoder = FloatEncoder::new(PhysType::F64, EncodeOptions::default());
+    for (values, kind) in [
+        (&decimals, EncodingKind::Alp),
+        (&more, EncodingKind::Alp),
+        (&random, EncodingKind::Plain),
+        (&decimals, EncodingKind::Alp),
+    ] {
+        let mut out = PageBuilder::new();
+        encoder.encode_f64(values, &mut out).unwrap();
+        let page = aligned(&out.finish(values.len()).unwrap());
+        assert_eq!(check_page(values, &page), kind);
+        assert!(kind == EncodingKind::Plain || page.len() < 5000 * 2);
+    }
 }
 
 fn values<F: Float>() -> impl Strategy<Value = Vec<F>> {
