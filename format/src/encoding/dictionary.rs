@@ -1,6 +1,23 @@
 //! Dictionaries: the distinct values that codes of a chunk's pages point to.
+//!
+//! A chunk's dictionary is a page of its own after the chunk's pages: the distinct values in the order of their first appearance, in
+//! whatever encoding suits them.
 
 use arrow_buffer::Buffer;
+use deltalite_alloc::BufferPool;
+
+use super::bytes::{BytesDecoder, decode_all};
+use super::fixed::FixedDecoder;
+use super::int::{IntDecoder, encode_ints};
+use super::{DecodeContext, EncodeOptions};
+use crate::error::{FormatError, Result};
+use crate::limits::{CASCADE_DEPTH_MAX, VECTOR_ROWS};
+use crate::page::{NodeView, PageBuilder, PageView};
+use crate::phys::PhysType;
+use crate::predicate::leaf::IntPred;
+
+/// Flag of a `Dictionary` node: the values are not in the page but shared by the chunk.
+pub(crate) const FLAG_SHARED: u8 = 1;
 
 /// The decoded dictionary of a chunk.
 #[derive(Debug, Clone)]
@@ -16,4 +33,254 @@ pub enum ChunkDictionary {
         /// What the views point to.
         data: Vec<Buffer>,
     },
+    /// Byte strings of one length.
+    Fixed {
+        /// The length, in bytes.
+        width: usize,
+        /// The values, one after another.
+        bytes: Buffer,
+        /// Number of values.
+        len: usize,
+    },
+}
+
+impl ChunkDictionary {
+    /// Decodes the dictionary page of a chunk whose values have type `ptype`. With `utf8`, byte strings must be text.
+    ///
+    /// # Errors
+    /// [`FormatError::Corrupt`] when the page contradicts itself or has values of another type.
+    pub fn open(page: &Buffer, ptype: PhysType, utf8: bool, pool: &BufferPool) -> Result<Self> {
+        let view = PageView::parse(page)?;
+        let root = view.root();
+        if root.ptype() != ptype || view.validity().is_some() {
+            return Err(root.corrupt(format!(
+                "a dictionary of {:?} where values of {ptype:?} are expected",
+                root.ptype()
+            )));
+        }
+        let cx = DecodeContext { dictionary: None, pool, utf8 };
+        Ok(match ptype {
+            PhysType::Bytes => {
+                let (views, data) = decode_all(&BytesDecoder::open(root, cx)?)?;
+                Self::Bytes { views, data }
+            }
+            PhysType::Fixed => {
+                let values = FixedDecoder::open(root, root.width(), cx)?;
+                let mut bytes = vec![0; values.byte_len()?];
+                values.decode(0, &mut bytes)?;
+                Self::Fixed { width: root.width() as usize, bytes: Buffer::from_vec(bytes), len: root.len() }
+            }
+            _ if ptype.is_int() => {
+                let mut values = vec![0; root.len()];
+                IntDecoder::open(root, cx)?.decode(0, &mut values)?;
+                let unused = 64 - 8 * ptype.width().unwrap_or(8);
+                for v in &mut values {
+                    *v = *v << unused >> unused;
+                }
+                Self::Ints(values)
+            }
+            other => return Err(root.corrupt(format!("values of {other:?} have no shared dictionary"))),
+        })
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Ints(v) => v.len(),
+            Self::Wide(v) => v.len(),
+            Self::Bytes { views, .. } => views.len(),
+            Self::Fixed { len, .. } => *len,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of memory it holds: what a cache charges for it.
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Ints(v) => v.capacity() * size_of::<u64>(),
+            Self::Wide(v) => v.capacity() * size_of::<i128>(),
+            // A buffer that shares a page's memory keeps the whole page.
+            Self::Bytes { views, data } => {
+                views.capacity() * size_of::<u128>() + data.iter().map(Buffer::capacity).sum::<usize>()
+            }
+            Self::Fixed { bytes, .. } => bytes.capacity(),
+        }
+    }
+}
+
+/// The codes of a `Dictionary` node: its first child.
+#[derive(Debug)]
+pub(crate) struct Codes<'a> {
+    ints: IntDecoder<'a>,
+    width: usize,
+    len: usize,
+    /// Codes are below this.
+    distinct: usize,
+}
+
+impl<'a> Codes<'a> {
+    /// Opens the codes of a node with `distinct` values.
+    pub(crate) fn open(node: NodeView<'a>, distinct: usize, cx: DecodeContext<'a>) -> Result<Self> {
+        let codes = node.child(0)?;
+        let width = match codes.ptype() {
+            PhysType::U8 => 1,
+            PhysType::U16 => 2,
+            PhysType::U32 => 4,
+            other => return Err(node.corrupt(format!("codes of {other:?}"))),
+        };
+        if codes.len() != node.len() {
+            return Err(node.corrupt(format!("{} codes for {} values", codes.len(), node.len())));
+        }
+        Ok(Self { ints: IntDecoder::open(codes, cx)?, width, len: node.len(), distinct })
+    }
+
+    fn outside(&self) -> FormatError {
+        FormatError::corrupt("page", format!("a code points past the dictionary's {} values", self.distinct))
+    }
+
+    /// Decodes codes from `start` on, a vector at a time, into `each(first, codes)`; every code is below the number of values.
+    #[inline(always)]
+    fn vectors<T>(&self, start: usize, len: usize, mut each: impl FnMut(usize, &[T])) -> Result<()>
+    where
+        T: crate::phys::Lane + super::int::OutInt,
+    {
+        let mut scratch = [T::from_u64(0); VECTOR_ROWS];
+        let mut row = start;
+        while row < start + len {
+            let n = (VECTOR_ROWS - row % VECTOR_ROWS).min(start + len - row);
+            let codes = &mut scratch[..n];
+            self.ints.decode(row, codes)?;
+            let most = codes.iter().fold(0, |most, c| most.max(c.to_u64()));
+            if most >= self.distinct as u64 {
+                return Err(self.outside());
+            }
+            each(row - start, codes);
+            row += n;
+        }
+        Ok(())
+    }
+
+    /// Writes `values[code]` of rows from `start` on to `out`. There must be as many values as the codes were opened with.
+    pub(crate) fn gather<V: Copy>(&self, start: usize, values: &[V], out: &mut [V]) -> Result<()> {
+        assert!(values.len() >= self.distinct, "codes were opened for fewer values");
+        let len = out.len();
+        macro_rules! gather {
+            ($t:ty) => {
+                self.vectors::<$t>(start, len, |at, codes| {
+                    for (out, &code) in out[at..at + codes.len()].iter_mut().zip(codes) {
+                        // SAFETY: `vectors` hands out codes below `distinct`, and there are at least that many values.
+                        *out = unsafe { *values.get_unchecked(code as usize) };
+                    }
+                })
+            };
+        }
+        match self.width {
+            1 => gather!(u8),
+            2 => gather!(u16),
+            _ => gather!(u32),
+        }
+    }
+
+    /// Calls `each(row - start, code)` for `len` rows from `start` on.
+    pub(crate) fn for_each(
+        &self,
+        start: usize,
+        len: usize,
+        mut each: impl FnMut(usize, usize),
+    ) -> Result<()> {
+        self.vectors::<u32>(start, len, |at, codes| {
+            for (i, &code) in codes.iter().enumerate() {
+                each(at + i, code as usize);
+            }
+        })
+    }
+
+    /// The codes of single rows, each below the number of values.
+    pub(crate) fn take(&self, rows: &[u32], out: &mut [u32]) -> Result<()> {
+        self.ints.take(rows, out)?;
+        if out.iter().any(|&code| code as usize >= self.distinct) { Err(self.outside()) } else { Ok(()) }
+    }
+
+    /// Which of `len` rows from `start` on have a value that passes, where `passes` says it of a code. Every row's bit is written.
+    pub(crate) fn filter(
+        &self,
+        passes: impl Fn(usize) -> bool,
+        start: usize,
+        out: &mut [u64],
+        len: usize,
+    ) -> Result<()> {
+        let words = &mut out[..len.div_ceil(64)];
+        if self.distinct > self.len {
+            // Fewer rows than values: ask for the values that occur, and only once for each.
+            let mut known = vec![0u8; self.distinct];
+            words.fill(0);
+            return self.for_each(start, len, |i, code| {
+                if known[code] == 0 {
+                    known[code] = 1 + u8::from(passes(code));
+                }
+                words[i / 64] |= u64::from(known[code] - 1) << (i % 64);
+            });
+        }
+        let hits: Vec<bool> = (0..self.distinct).map(passes).collect();
+        match ranges(&hits) {
+            Ranges::One { lo, hi, negated } => {
+                // Codes past the dictionary are not looked for here; whoever decodes the rows finds them.
+                let pred = IntPred::Range { lo: lo as i128, hi: hi as i128 - 1, negated };
+                self.ints.filter(&pred, start, words, len)
+            }
+            Ranges::Many => {
+                words.fill(0);
+                self.for_each(start, len, |i, code| words[i / 64] |= u64::from(hits[code]) << (i % 64))
+            }
+        }
+    }
+}
+
+/// Codes that pass a test.
+enum Ranges {
+    /// `lo..hi` do, or with `negated` all others.
+    One {
+        lo: usize,
+        hi: usize,
+        negated: bool,
+    },
+    Many,
+}
+
+fn ranges(hits: &[bool]) -> Ranges {
+    let one = |value: bool| {
+        let lo = hits.iter().position(|&h| h == value)?;
+        let hi = hits.iter().rposition(|&h| h == value)? + 1;
+        hits[lo..hi].iter().all(|&h| h == value).then_some((lo, hi))
+    };
+    if !hits.contains(&true) {
+        // Nothing lies in an empty range.
+        return Ranges::One { lo: 1, hi: 1, negated: false };
+    }
+    match (one(true), one(false)) {
+        (Some((lo, hi)), _) => Ranges::One { lo, hi, negated: false },
+        (None, Some((lo, hi))) => Ranges::One { lo, hi, negated: true },
+        (None, None) => Ranges::Many,
+    }
+}
+
+/// Writes codes, in the narrowest lanes that hold `distinct` values, as the next child.
+pub(crate) fn encode_codes(
+    codes: &[u32],
+    distinct: usize,
+    o: EncodeOptions,
+    out: &mut PageBuilder,
+) -> Result<()> {
+    let depth = CASCADE_DEPTH_MAX - 1;
+    if distinct <= 1 << 8 {
+        encode_ints(&codes.iter().map(|&c| c as u8).collect::<Vec<_>>(), PhysType::U8, depth, o, out)
+    } else if distinct <= 1 << 16 {
+        encode_ints(&codes.iter().map(|&c| c as u16).collect::<Vec<_>>(), PhysType::U16, depth, o, out)
+    } else {
+        encode_ints(codes, PhysType::U32, depth, o, out)
+    }
 }

@@ -1,7 +1,7 @@
 //! Encodings: how the values of a page become a tree of nodes, and back.
 //!
-//! * [`boolean`], [`int`], [`float`], [`wide`] – the families;
-//! * [`dictionary`] – values shared by the pages of a chunk.
+//! * [`boolean`], [`int`], [`float`], [`wide`], [`fixed`] (byte strings of one length), [`bytes`] (of any length) – the families;
+//! * [`dictionary`] – values shared by the pages of a chunk, and codes into them.
 //!
 //! Each family has an encoder that keeps, per stream, the choice it made (re-sampled when sizes drift), and a decoder that is
 //! opened on a [`crate::page::NodeView`], checks all it will rely on, and then decodes ranges, takes rows, and evaluates
@@ -9,7 +9,9 @@
 
 pub mod boolean;
 mod bounds;
+pub mod bytes;
 pub mod dictionary;
+pub mod fixed;
 pub mod float;
 #[cfg(test)]
 mod fuzz;
@@ -49,5 +51,3 @@ pub struct DecodeContext<'a> {
     /// Whether byte strings must be valid UTF-8.
     pub utf8: bool,
 }
-mod stubs;
-pub use stubs::*;

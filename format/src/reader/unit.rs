@@ -570,6 +570,7 @@ fn test_page(page: &PageDecoder<'_>, test: &LeafTest, mask: &mut BitMask) -> Res
         (LeafTest::Int(pred), ValueDecoder::Wide(d)) => d.filter(pred, 0, mask.words_mut(), n)?,
         (LeafTest::Float(pred), ValueDecoder::Float(d)) => d.filter(pred, 0, mask.words_mut(), n)?,
         (LeafTest::Bytes(pred), ValueDecoder::Bytes(d)) => d.filter(pred, 0, mask.words_mut(), n)?,
+        (LeafTest::Bytes(pred), ValueDecoder::Fixed(d)) => d.filter(pred, 0, mask.words_mut(), n)?,
         (LeafTest::Bool(value), ValueDecoder::Bool(d)) => {
             d.fill_mask(0, n, mask.words_mut())?;
             if !value {
