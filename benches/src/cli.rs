@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cases::files::Files;
-use crate::cases::{Case, Lane, cold, open, scan, write};
+use crate::cases::{Case, Lane, cold, cores, open, scan, write};
 use crate::cpu;
 use crate::data::{self, Source, Table};
 use crate::error::{BenchError, Result};
@@ -206,6 +206,13 @@ impl Plan {
                 cpu::on_cores(chosen, || self.lane(*cores, &jobs, &folders, wide.as_ref(), &progress))?;
             outcome.extend(found);
             libraries = names;
+        }
+        if self.cases.contains(&Case::Cores) {
+            let files = Files::new(&self.common.data_dir, true);
+            for job in &jobs {
+                progress.step(&format!("cores {}", job.table.name));
+                outcome.extend(cores::run(&job.table, &self.common.subject, &files, self.budget)?);
+            }
         }
         progress.finish();
 

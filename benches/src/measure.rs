@@ -8,8 +8,20 @@ use serde::Serialize;
 use crate::cpu::process_time;
 use crate::error::Result;
 
-/// What a timed call may leave behind: dropped after the clock stopped.
-pub type Residue = Box<dyn Any>;
+/// What a timed call leaves behind.
+pub enum Residue {
+    /// Nothing.
+    Nothing,
+    /// Something to be dropped after the clock stopped.
+    Kept(Box<dyn Any>),
+    /// Its own timing, which replaces the clock's: of a call that has to prepare something it shouldn't be charged for.
+    Timed {
+        /// Elapsed seconds.
+        seconds: f64,
+        /// Processor seconds.
+        cpu_seconds: f64,
+    },
+}
 
 /// One of those that take turns.
 pub struct Contestant<'a> {
@@ -41,8 +53,10 @@ impl<'a> Contestant<'a> {
         let residue = (self.run)()?;
         let seconds = start.elapsed().as_secs_f64();
         let cpu_seconds = process_time().saturating_sub(cpu).as_secs_f64();
-        drop(residue);
-        Ok(Sample { seconds, cpu_seconds })
+        Ok(match residue {
+            Residue::Timed { seconds, cpu_seconds } => Sample { seconds, cpu_seconds },
+            Residue::Nothing | Residue::Kept(_) => Sample { seconds, cpu_seconds },
+        })
     }
 }
 
@@ -183,7 +197,7 @@ mod tests {
                 let order = &order;
                 Contestant::new(name, move || {
                     order.borrow_mut().push(name);
-                    Ok(Box::new(()) as Residue)
+                    Ok(Residue::Nothing)
                 })
             })
             .collect();

@@ -4,9 +4,11 @@
 //! - [`mod@write`]: `write`, `size`, `size_compact`, `size_tables`;
 //! - [`open`]: `open_wide`, `open_wide_project`;
 //! - [`cold`]: `cold_scan`, `cold_cpu`;
+//! - [`cores`]: `cores`;
 //! - [`files`]: where each format's file of each table lies.
 
 pub mod cold;
+pub mod cores;
 pub mod files;
 pub mod open;
 pub mod scan;
@@ -53,11 +55,13 @@ pub enum Case {
     ColdScan,
     /// Processor time per MiB of that scan.
     ColdCpu,
+    /// All columns on all cores, against one.
+    Cores,
 }
 
 impl Case {
     /// All cases, in the order they run.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Write,
         Self::Size,
         Self::SizeCompact,
@@ -72,6 +76,7 @@ impl Case {
         Self::OpenWideProject,
         Self::ColdScan,
         Self::ColdCpu,
+        Self::Cores,
     ];
 
     /// Name in the report and on the command line.
@@ -91,6 +96,7 @@ impl Case {
             Self::OpenWideProject => "open_wide_project",
             Self::ColdScan => "cold_scan",
             Self::ColdCpu => "cold_cpu",
+            Self::Cores => "cores",
         }
     }
 
@@ -111,6 +117,7 @@ impl Case {
             Self::OpenWideProject => "open that file and read 3 of its columns",
             Self::ColdScan => "read all columns from a cold disk",
             Self::ColdCpu => "processor time of the cold scan",
+            Self::Cores => "read all columns on all cores, against one core",
         }
     }
 }

@@ -244,7 +244,7 @@ fn contestant<'a>(open: &'a Open, request: &'a Request, keep: Keep, rows: u64) -
         })?;
         let seen = seen.into_inner();
         if seen == rows {
-            return Ok(Box::new(kept) as Residue);
+            return Ok(Residue::Kept(Box::new(kept)));
         }
         Err(BenchError::Format {
             format: open.name.into(),

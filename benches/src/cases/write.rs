@@ -29,7 +29,7 @@ pub fn write(lane: &mut Lane<'_>, table: &Table) -> Result<()> {
         let target = path.clone();
         let contestant = Contestant::new(format.name(), move || {
             format.write(table, &target, WriteOptions::default())?;
-            Ok(Box::new(()) as Residue)
+            Ok(Residue::Nothing)
         });
         // Every write makes a new file: truncating a large one is not part of writing.
         contestants.push(contestant.prepared(move || remove(&path)));
