@@ -6,11 +6,11 @@ use std::time::Instant;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cases::files::Files;
-use crate::cases::{Case, Lane, cold, cores, open, scan, write};
+use crate::cases::{Case, Lane, cold, cores, engine, open, scan, write};
 use crate::cpu;
 use crate::data::{self, Source, Table};
 use crate::error::{BenchError, Result};
-use crate::formats::{self, Format};
+use crate::formats::{Format, Formats, SUBJECT};
 use crate::machine::Machine;
 use crate::measure::Budget;
 use crate::progress::Progress;
@@ -57,7 +57,7 @@ struct Common {
     #[arg(long, default_value = "target/report", value_name = "FOLDER")]
     report_dir: PathBuf,
     /// The format that the others are compared with
-    #[arg(long, default_value = formats::SUBJECT, value_name = "FORMAT")]
+    #[arg(long, default_value = SUBJECT, value_name = "FORMAT")]
     subject: String,
 }
 
@@ -248,29 +248,22 @@ impl Plan {
         wide: Option<&Table>,
         progress: &Progress,
     ) -> Result<(Outcome, Vec<Library>)> {
-        let formats = formats::all(cores)?;
-        let find = |name: &str| formats.iter().map(AsRef::as_ref).find(|format| format.name() == name);
-        let known = || formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
-        let missing = |name: &str| {
-            BenchError::Usage(format!("there is no format {name} in this build; there are {}", known()))
-        };
-        let subject = find(&self.common.subject).ok_or_else(|| missing(&self.common.subject))?;
+        let formats = Formats::on(cores);
+        let subject = formats.named(&self.common.subject)?;
         let peers: Vec<&dyn Format> = if self.peers.is_empty() {
-            let others = formats.iter().map(AsRef::as_ref);
-            others
-                .filter(|format| {
-                    !format.name().starts_with(subject.name()) || format.name().starts_with("parquet_")
-                })
-                .filter(|format| format.name() != subject.name())
-                .collect()
+            // DeltaLite's profiles are compared with others, not with each other.
+            let family =
+                |format: &&dyn Format| subject.name() == SUBJECT && format.name().starts_with(SUBJECT);
+            formats.iter().filter(|format| format.name() != subject.name() && !family(format)).collect()
         } else {
-            self.peers.iter().map(|name| find(name).ok_or_else(|| missing(name))).collect::<Result<_>>()?
+            self.peers.iter().map(|name| formats.named(name)).collect::<Result<_>>()?
         };
         let files = Files::new(&self.common.data_dir, self.reuse);
         let mut lane = Lane {
             cores,
             subject,
-            subject_compact: find(&format!("{}_compact", subject.name())),
+            subject_compact: formats.named(&format!("{}_compact", subject.name())).ok(),
+            engine: &formats.engine,
             peers,
             files: &files,
             budget: self.budget,
@@ -291,6 +284,7 @@ impl Plan {
             }
             scan::run(&mut lane, &job.table, &job.workload, &self.cases)?;
             cold::run(&mut lane, &job.table, &self.cases)?;
+            engine::run(&mut lane, &job.table, &self.cases)?;
             progress.advance(1);
         }
         if self.cases.contains(&Case::SizeTables) && cores == self.cores[0] {

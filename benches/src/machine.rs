@@ -79,7 +79,8 @@ fn last_level_cache() -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
-fn memory_bytes() -> u64 {
+/// Installed memory in bytes; 0 when the kernel doesn't say.
+pub fn memory_bytes() -> u64 {
     let total = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     total
         .lines()

@@ -13,7 +13,7 @@ use crate::cases::{Case, Title};
 use crate::cpu;
 use crate::data::{self, Source};
 use crate::error::{BenchError, Result};
-use crate::formats::{self, Residence, WriteOptions};
+use crate::formats::{Formats, Residence, SUBJECT, WriteOptions};
 use crate::measure::median;
 use crate::workload::Workload;
 
@@ -21,7 +21,7 @@ use crate::workload::Workload;
 #[derive(Debug, Args)]
 pub struct Single {
     /// The format
-    #[arg(long, default_value = formats::SUBJECT, value_name = "FORMAT")]
+    #[arg(long, default_value = SUBJECT, value_name = "FORMAT")]
     format: String,
     /// The case: write, decode, projection, filter, random
     #[arg(long, default_value = "decode", value_name = "CASE")]
@@ -92,13 +92,10 @@ impl Single {
         let [table] = tables.as_slice() else {
             return Err(BenchError::Usage(format!("{} is a folder; name one file", self.sf_name())));
         };
-        let formats = formats::all(self.cores)?;
-        let format = formats.iter().find(|format| format.name() == self.format).ok_or_else(|| {
-            let known: Vec<&str> = formats.iter().map(|format| format.name()).collect();
-            BenchError::Usage(format!("there is no format {}; there are {}", self.format, known.join(", ")))
-        })?;
+        let formats = Formats::on(self.cores);
+        let format = formats.named(&self.format)?;
         let files = Files::new(&self.data_dir, true);
-        let path = files.written(table, format.as_ref(), WriteOptions::default())?;
+        let path = files.written(table, format, WriteOptions::default())?;
         if self.case == Case::Write {
             return self.repeat(|| format.write(table, &path, WriteOptions::default()));
         }

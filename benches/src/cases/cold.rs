@@ -1,14 +1,18 @@
 //! Scans from a cold disk. What a peer reads is pushed out of the page cache before each call.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Case, Lane, Title, Unit};
+use deltalite_format::Profile;
 use deltalite_shard::device::{ByteRange, raw_loop};
+use deltalite_shard::scan::Verify;
 
 use crate::caches::make_cold;
 use crate::data::Table;
 use crate::error::{BenchError, Result};
-use crate::formats::{Format, Request, Residence, WriteOptions};
+use crate::formats::deltalite::DeltaLite;
+use crate::formats::{Format, Request, Residence, SUBJECT, WriteOptions};
 use crate::measure::{Contestant, Residue};
 
 /// Bytes of a read of the raw loop: what scans coalesce to at most.
@@ -21,54 +25,79 @@ pub fn run(lane: &mut Lane<'_>, table: &Table, cases: &[Case]) -> Result<()> {
     if !cases.iter().any(|case| matches!(case, Case::ColdScan | Case::ColdCpu)) {
         return Ok(());
     }
-    let scan = Title::new(Case::ColdScan, &table.name);
-    let mut contestants = Vec::new();
-    let formats: Vec<&dyn Format> = lane.formats();
-    for format in formats {
-        lane.progress.step(&format!("{} as {}", table.name, format.name()));
-        let path = match lane.files.written(table, format, WriteOptions::default()) {
-            Ok(path) => path,
-            Err(error) => {
-                lane.left_out(&scan, format.name(), &error);
-                continue;
-            }
-        };
-        let rows = table.rows;
-        let cold = path.clone();
-        let contestant = Contestant::new(format.name(), move || {
-            let seen = AtomicU64::new(0);
-            format.open(&path, Residence::Disk)?.scan(&Request::everything(), &|batch| {
-                seen.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-                Ok(())
-            })?;
-            match seen.into_inner() {
-                all if all == rows => Ok(Residue::Nothing),
-                some => Err(BenchError::Format {
-                    format: format.name().into(),
-                    doing: "scanning cold".into(),
-                    message: format!("{some} rows instead of {rows}"),
-                }),
-            }
-        });
-        contestants.push(contestant.prepared(move || make_cold(&cold).map(drop)));
-    }
-    contestants.push(raw_ring(lane, table)?);
-    let mut figures = Vec::new();
     if cases.contains(&Case::ColdScan) {
-        figures.push((scan, Unit::Milliseconds));
+        with_peers(lane, table)?;
     }
-    if cases.contains(&Case::ColdCpu) {
-        let unit = Unit::CpuMillisecondsPerMebibyte { bytes: table.arrow_bytes };
-        figures.push((Title::new(Case::ColdCpu, &table.name), unit));
+    if lane.subject.name() == SUBJECT {
+        plain(lane, table, cases)?;
     }
-    lane.compare(&figures, &mut contestants)
+    Ok(())
 }
 
-/// A bare `io_uring` loop over the subject's own file: what the disk gives when nothing is done with the bytes.
-fn raw_ring(lane: &Lane<'_>, table: &Table) -> Result<Contestant<'static>> {
-    let path = lane.files.written(table, lane.subject, WriteOptions::default())?;
+/// The subject as it is by default against all peers, and against a bare loop over its file.
+fn with_peers(lane: &mut Lane<'_>, table: &Table) -> Result<()> {
+    let title = Title::new(Case::ColdScan, &table.name);
+    let mut contestants = Vec::new();
+    for format in lane.formats() {
+        lane.progress.step(&format!("{} as {}", table.name, format.name()));
+        match lane.files.written(table, format, WriteOptions::default()) {
+            Ok(path) => contestants.push(contestant(format, path, table.rows)),
+            Err(error) => lane.left_out(&title, format.name(), &error),
+        }
+    }
+    contestants.push(raw_ring(&lane.files.written(table, lane.subject, WriteOptions::default())?)?);
+    lane.compare(&[(title, Unit::Milliseconds)], &mut contestants)
+}
+
+/// Plain values against a bare loop: nothing to decode, so what is left is the price of the engine. Elapsed time with
+/// checksums on, processor time without.
+fn plain(lane: &mut Lane<'_>, table: &Table, cases: &[Case]) -> Result<()> {
+    let data = format!("{} plain", table.name);
+    let checked = DeltaLite::new(Profile::Plain, lane.engine);
+    let unchecked = DeltaLite::new(Profile::Plain, lane.engine).verifying(Verify::Off);
+    lane.progress.step(&format!("{data} as {}", checked.name()));
+    let path = lane.files.written(table, &checked, WriteOptions::default())?;
     let bytes = std::fs::metadata(&path).map_err(BenchError::io("reading the size of", &path))?.len();
+    if cases.contains(&Case::ColdScan) {
+        let mut contestants = [contestant(&checked, path.clone(), table.rows), raw_ring(&path)?];
+        lane.compare(&[(Title::new(Case::ColdScan, &data), Unit::Milliseconds)], &mut contestants)?;
+    }
+    if cases.contains(&Case::ColdCpu) {
+        let mut contestants = [contestant(&unchecked, path.clone(), table.rows), raw_ring(&path)?];
+        let unit = Unit::CpuMillisecondsPerMebibyte { bytes };
+        lane.compare(&[(Title::new(Case::ColdCpu, &data), unit)], &mut contestants)?;
+    }
+    Ok(())
+}
+
+/// Opens and scans the file of a format, pushed out of all caches before.
+fn contestant(format: &dyn Format, path: PathBuf, rows: u64) -> Contestant<'_> {
     let cold = path.clone();
+    let contestant = Contestant::new(format.name(), move || {
+        let seen = AtomicU64::new(0);
+        format.open(&path, Residence::Disk)?.scan(&Request::everything(), &|batch| {
+            seen.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            Ok(())
+        })?;
+        match seen.into_inner() {
+            all if all == rows => Ok(Residue::Nothing),
+            some => Err(BenchError::Format {
+                format: format.name().into(),
+                doing: "scanning cold".into(),
+                message: format!("{some} rows instead of {rows}"),
+            }),
+        }
+    });
+    contestant.prepared(move || {
+        format.drop_caches()?;
+        make_cold(&cold).map(drop)
+    })
+}
+
+/// A bare `io_uring` loop over a file: what the disk gives when nothing is done with the bytes.
+fn raw_ring(path: &Path) -> Result<Contestant<'static>> {
+    let (path, cold) = (path.to_path_buf(), path.to_path_buf());
+    let bytes = std::fs::metadata(&path).map_err(BenchError::io("reading the size of", &path))?.len();
     let contestant = Contestant::new("raw_ring", move || {
         let whole = [ByteRange { offset: 0, len: bytes }];
         let report = raw_loop(&path, RAW_READ_BYTES, RAW_DEPTH, true, &whole)

@@ -9,7 +9,7 @@ use super::{Case, Title};
 use crate::cpu;
 use crate::data::Table;
 use crate::error::{BenchError, Result};
-use crate::formats::{self, OpenedFile, Request, Residence, WriteOptions};
+use crate::formats::{Formats, OpenedFile, Request, Residence, WriteOptions};
 use crate::measure::{Budget, Contestant, Residue, interleave};
 use crate::report::{Outcome, Row, Timing};
 
@@ -37,9 +37,10 @@ pub fn run(table: &Table, format: &str, files: &Files, budget: Budget) -> Result
                 let failed = done.clone();
                 let side = Side { go, done };
                 let result = cpu::on_cores(&cores, move || {
-                    let formats = formats::all(count)?;
-                    let format = find(&formats, format)?;
-                    side.serve(format.open(&path, Residence::Memory)?.as_ref())
+                    let formats = Formats::on(count);
+                    let format = formats.named(format)?;
+                    side.serve(format.open(&path, Residence::Memory)?.as_ref());
+                    Ok(())
                 });
                 if let Err(error) = result {
                     // The other end is gone only when the comparison has failed already.
@@ -83,20 +84,12 @@ pub fn run(table: &Table, format: &str, files: &Files, budget: Budget) -> Result
 
 /// The file is written where it can't meet either side.
 fn on_one_core(table: &Table, format: &str, files: &Files) -> Result<std::path::PathBuf> {
-    let formats = formats::all(1)?;
-    files.written(table, find(&formats, format)?, WriteOptions::default())
-}
-
-fn find<'a>(formats: &'a [Box<dyn formats::Format>], name: &str) -> Result<&'a dyn formats::Format> {
-    formats
-        .iter()
-        .map(AsRef::as_ref)
-        .find(|format| format.name() == name)
-        .ok_or_else(|| BenchError::Usage(format!("there is no format {name} in this build")))
+    files.written(table, Formats::on(1).named(format)?, WriteOptions::default())
 }
 
 impl Side {
-    fn serve(&self, file: &dyn OpenedFile) -> Result<()> {
+    /// Decodes when told to, until nobody tells any more.
+    fn serve(&self, file: &dyn OpenedFile) {
         while self.go.recv().is_ok() {
             let result = file.scan(&Request::everything(), &|batch| {
                 std::hint::black_box(batch);
@@ -106,6 +99,5 @@ impl Side {
                 break;
             }
         }
-        Ok(())
     }
 }

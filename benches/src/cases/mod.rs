@@ -4,11 +4,13 @@
 //! - [`mod@write`]: `write`, `size`, `size_compact`, `size_tables`;
 //! - [`open`]: `open_wide`, `open_wide_project`;
 //! - [`cold`]: `cold_scan`, `cold_cpu`;
-//! - [`cores`]: `cores`;
+//! - [`cores`]: the `cores` case;
+//! - [`engine`]: `checksum`, `copies`, `foreground_p99`: what DeltaLite is compared with itself for;
 //! - [`files`]: where each format's file of each table lies.
 
 pub mod cold;
 pub mod cores;
+pub mod engine;
 pub mod files;
 pub mod open;
 pub mod scan;
@@ -16,9 +18,11 @@ pub mod write;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::error::{BenchError, Result};
 use crate::formats::Format;
+use crate::formats::deltalite::Engine;
 use crate::measure::{Budget, Contestant, Samples, interleave};
 use crate::progress::Progress;
 use crate::report::{Noise, Note, Outcome, Row, Timing};
@@ -57,11 +61,17 @@ pub enum Case {
     ColdCpu,
     /// All columns on all cores, against one.
     Cores,
+    /// A warm scan with checksums verified, against one without.
+    Checksum,
+    /// Bytes copied between the disk and Arrow in a scan of plain values.
+    Copies,
+    /// 99th percentile of 64 KiB reads while a scan saturates the disk, against the same reads alone.
+    ForegroundP99,
 }
 
 impl Case {
     /// All cases, in the order they run.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Write,
         Self::Size,
         Self::SizeCompact,
@@ -77,6 +87,9 @@ impl Case {
         Self::ColdScan,
         Self::ColdCpu,
         Self::Cores,
+        Self::Checksum,
+        Self::Copies,
+        Self::ForegroundP99,
     ];
 
     /// Name in the report and on the command line.
@@ -97,6 +110,9 @@ impl Case {
             Self::ColdScan => "cold_scan",
             Self::ColdCpu => "cold_cpu",
             Self::Cores => "cores",
+            Self::Checksum => "checksum",
+            Self::Copies => "copies",
+            Self::ForegroundP99 => "foreground_p99",
         }
     }
 
@@ -118,6 +134,9 @@ impl Case {
             Self::ColdScan => "read all columns from a cold disk",
             Self::ColdCpu => "processor time of the cold scan",
             Self::Cores => "read all columns on all cores, against one core",
+            Self::Checksum => "warm scan with checksums on, against off",
+            Self::Copies => "bytes copied between the disk and Arrow, plain values",
+            Self::ForegroundP99 => "99th percentile of 64 KiB reads under a saturating scan, against alone",
         }
     }
 }
@@ -216,6 +235,8 @@ pub struct Lane<'a> {
     pub subject_compact: Option<&'a dyn Format>,
     /// The others.
     pub peers: Vec<&'a dyn Format>,
+    /// The shards of DeltaLite's profiles.
+    pub engine: &'a Arc<Engine>,
     /// Where files lie.
     pub files: &'a Files,
     /// How long to measure.

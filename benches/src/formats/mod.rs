@@ -16,10 +16,12 @@ pub mod parquet;
 pub mod vortex;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+use deltalite::{DeltaLite, Engine};
 use deltalite_format::Profile;
 
 use crate::data::Table;
@@ -111,6 +113,11 @@ pub trait Format {
 
     /// Opens a file and reads its metadata, as far as needed to know its schema and to plan any scan.
     fn open(&self, path: &Path, residence: Residence) -> Result<Box<dyn OpenedFile>>;
+
+    /// Forgets what the format itself keeps in memory of any file, for cold runs.
+    fn drop_caches(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// An opened file: metadata parsed, ready to scan any number of times.
@@ -125,22 +132,49 @@ pub trait OpenedFile {
 /// The format that others are compared with unless told otherwise.
 pub const SUBJECT: &str = "deltalite";
 
-/// All formats of this build, on this many cores.
-pub fn all(cores: usize) -> Result<Vec<Box<dyn Format>>> {
-    let mut formats: Vec<Box<dyn Format>> = Vec::new();
-    formats.push(Box::new(deltalite::DeltaLite::new(Profile::Default, cores)));
-    formats.push(Box::new(deltalite::DeltaLite::new(Profile::Compact, cores)));
-    for flavour in parquet::Flavour::ALL {
-        formats.push(Box::new(parquet::Parquet::new(flavour, cores)));
+/// All formats of this build, on one set of cores.
+pub struct Formats {
+    /// The shards that DeltaLite's profiles share.
+    pub engine: Arc<Engine>,
+    list: Vec<Box<dyn Format>>,
+}
+
+impl Formats {
+    /// Formats that use this many cores, of those that the calling thread may use. Cheap: threads start when needed.
+    pub fn on(cores: usize) -> Self {
+        let engine = Engine::new(cores);
+        let mut list: Vec<Box<dyn Format>> = Vec::new();
+        for profile in [Profile::Default, Profile::Compact, Profile::Plain] {
+            list.push(Box::new(DeltaLite::new(profile, &engine)));
+        }
+        for flavour in parquet::Flavour::ALL {
+            list.push(Box::new(parquet::Parquet::new(flavour, cores)));
+        }
+        list.push(Box::new(ipc::Ipc));
+        list.push(Box::new(ndjson::NdJson));
+        #[cfg(feature = "peers")]
+        {
+            list.push(Box::new(vortex::Vortex::new(vortex::Profile::Default, cores)));
+            list.push(Box::new(vortex::Vortex::new(vortex::Profile::Compact, cores)));
+        }
+        Self { engine, list }
     }
-    formats.push(Box::new(ipc::Ipc));
-    formats.push(Box::new(ndjson::NdJson));
-    #[cfg(feature = "peers")]
-    {
-        formats.push(Box::new(vortex::Vortex::new(vortex::Profile::Default, cores)));
-        formats.push(Box::new(vortex::Vortex::new(vortex::Profile::Compact, cores)));
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &dyn Format> {
+        self.list.iter().map(AsRef::as_ref)
     }
-    Ok(formats)
+
+    /// The format of this name.
+    pub fn named(&self, name: &str) -> Result<&dyn Format> {
+        self.iter().find(|format| format.name() == name).ok_or_else(|| {
+            let known: Vec<&str> = self.iter().map(Format::name).collect();
+            BenchError::Usage(format!(
+                "there is no format {name} in this build; there are {}",
+                known.join(", ")
+            ))
+        })
+    }
 }
 
 /// Runs the same work on this many threads, this one among them, and returns the first error.
