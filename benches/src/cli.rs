@@ -197,18 +197,19 @@ impl Plan {
 
         let machine = Machine::detect(&self.common.data_dir);
         let progress = Progress::steps("measuring", (jobs.len() * self.cores.len()) as u64);
+        let files = Files::new(&self.common.data_dir, self.reuse);
         let mut outcome = Outcome::default();
         let mut libraries: Vec<Library> = Vec::new();
         for cores in &self.cores {
             // The last cores: the first one usually serves interrupts.
             let chosen = &allowed[allowed.len() - cores..];
-            let (found, names) =
-                cpu::on_cores(chosen, || self.lane(*cores, &jobs, &folders, wide.as_ref(), &progress))?;
+            let (found, names) = cpu::on_cores(chosen, || {
+                self.lane(*cores, &jobs, &folders, wide.as_ref(), &files, &progress)
+            })?;
             outcome.extend(found);
             libraries = names;
         }
         if self.cases.contains(&Case::Cores) {
-            let files = Files::new(&self.common.data_dir, true);
             for job in &jobs {
                 progress.step(&format!("cores {}", job.table.name));
                 outcome.extend(cores::run(&job.table, &self.common.subject, &files, self.budget)?);
@@ -246,6 +247,7 @@ impl Plan {
         jobs: &[Job],
         folders: &[(String, Vec<Table>)],
         wide: Option<&Table>,
+        files: &Files,
         progress: &Progress,
     ) -> Result<(Outcome, Vec<Library>)> {
         let formats = Formats::on(cores);
@@ -258,14 +260,13 @@ impl Plan {
         } else {
             self.peers.iter().map(|name| formats.named(name)).collect::<Result<_>>()?
         };
-        let files = Files::new(&self.common.data_dir, self.reuse);
         let mut lane = Lane {
             cores,
             subject,
             subject_compact: formats.named(&format!("{}_compact", subject.name())).ok(),
             engine: &formats.engine,
             peers,
-            files: &files,
+            files,
             budget: self.budget,
             progress,
             outcome: Outcome::default(),

@@ -79,9 +79,9 @@ pub struct Budget {
 
 impl Budget {
     /// For figures to publish.
-    pub const FULL: Self = Self { seconds: 4.0, rounds_min: 5, rounds_max: 200 };
+    pub const FULL: Self = Self { seconds: 2.0, rounds_min: 5, rounds_max: 100 };
     /// For a first impression.
-    pub const QUICK: Self = Self { seconds: 0.8, rounds_min: 3, rounds_max: 50 };
+    pub const QUICK: Self = Self { seconds: 0.6, rounds_min: 3, rounds_max: 40 };
 
     fn rounds(self, once: Duration) -> usize {
         let rounds = (self.seconds / once.as_secs_f64().max(1e-9)) as usize;

@@ -1,8 +1,8 @@
 //! Where each format's file of each table lies, and writing it when it isn't there.
 
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::data::Table;
 use crate::error::{BenchError, Result};
@@ -13,7 +13,7 @@ use crate::formats::{Format, WriteOptions};
 pub struct Files {
     folder: PathBuf,
     /// What this run has written or may reuse.
-    known: RefCell<HashSet<PathBuf>>,
+    known: Mutex<HashSet<PathBuf>>,
     /// Formats whose files of earlier runs may be reused: the peers', which don't change under our feet.
     reuse: bool,
 }
@@ -21,7 +21,7 @@ pub struct Files {
 impl Files {
     /// Files under this folder; with `reuse`, those that earlier runs left are taken as they are.
     pub fn new(folder: &Path, reuse: bool) -> Self {
-        Self { folder: folder.join("files"), known: RefCell::default(), reuse }
+        Self { folder: folder.join("files"), known: Mutex::default(), reuse }
     }
 
     /// Where the file of a table in a format lies, whether or not it exists.
@@ -41,7 +41,7 @@ impl Files {
     /// The file, written now unless this run has already, or an earlier one has and its files may be reused.
     pub fn written(&self, table: &Table, format: &dyn Format, options: WriteOptions) -> Result<PathBuf> {
         let path = self.path(table, format)?;
-        if self.known.borrow().contains(&path) {
+        if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&path) {
             return Ok(path);
         }
         let reusable = self.reuse && !format.name().starts_with("deltalite") && path.exists();
@@ -59,6 +59,6 @@ impl Files {
 
     /// Remembers that a file was written by this run.
     pub fn note_written(&self, path: &Path) {
-        self.known.borrow_mut().insert(path.to_path_buf());
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_path_buf());
     }
 }
