@@ -20,7 +20,8 @@ const PATH: &str = "/sim/rows.dlb";
 
 fn disk() -> (SimDisk, Vec<u8>) {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values((0..ROWS).map(|i| i * 1_000_003 % 65_521)));
-    let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..ROWS).map(|i| format!("row number {i}"))));
+    let names: ArrayRef =
+        Arc::new(StringArray::from_iter_values((0..ROWS).map(|i| format!("row number {i}"))));
     let batch = RecordBatch::try_from_iter([("id", ids), ("name", names)]).unwrap();
     let options = WriterOptions { block_rows: 4096, ..WriterOptions::default() };
     let mut writer = FileWriter::new(Vec::new(), &batch.schema(), options).unwrap();
@@ -31,14 +32,20 @@ fn disk() -> (SimDisk, Vec<u8>) {
     (disk, bytes)
 }
 
-fn run(disk: &SimDisk, file: &Arc<DataFile>, seed: u64, faults: fn(u64) -> SimFaults) -> Result<Vec<(i64, String)>, ShardError> {
+fn run(
+    disk: &SimDisk,
+    file: &Arc<DataFile>,
+    seed: u64,
+    faults: fn(u64) -> SimFaults,
+) -> Result<Vec<(i64, String)>, ShardError> {
     let disk = disk.clone();
     let factory = DeviceFactory::new(move |place| {
         let device = SimDevice::new(&disk, faults(seed * 31 + u64::from(place.shard)));
         Ok(Rc::new(device) as Rc<dyn BlockDevice>)
     });
     let shards = 1 + (seed % 2) as u32;
-    let options = ShardOptions { io: IoMode::Custom(factory), ..ShardOptions::with_shards(shards)?.arena(2 << 20) };
+    let options =
+        ShardOptions { io: IoMode::Custom(factory), ..ShardOptions::with_shards(shards)?.arena(2 << 20) };
     let shards = Arc::new(ShardSet::start(options)?);
     let decode_on = if seed % 3 == 0 { DecodeOn::Caller } else { DecodeOn::Shards };
     let scan = Scan::of(file.clone()).ordered(seed % 5 != 0).decode_on(decode_on).start(&shards)?;
@@ -47,7 +54,8 @@ fn run(disk: &SimDisk, file: &Arc<DataFile>, seed: u64, faults: fn(u64) -> SimFa
     for batch in scan {
         match batch {
             Ok(batch) => {
-                let (ids, names) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_string_view());
+                let (ids, names) =
+                    (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_string_view());
                 rows.extend((0..batch.num_rows()).map(|i| (ids.value(i), names.value(i).to_owned())));
             }
             Err(error) => failed = Some(error),
