@@ -1,5 +1,7 @@
 //! Scans seen from outside: every way of consuming one yields the same rows, and what can go wrong does so clearly.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't set up its data has failed")]
+
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -23,10 +25,11 @@ const ROWS: i64 = 300_000;
 fn batch(rows: std::ops::Range<i64>) -> RecordBatch {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.clone()));
     let prices: ArrayRef =
-        Arc::new(Float64Array::from_iter(rows.clone().map(|i| (i % 7 != 0).then_some(i as f64 / 100.0))));
-    let names: ArrayRef = Arc::new(StringArray::from_iter(
-        rows.map(|i| (i % 5 != 0).then(|| format!("name of row {} in group {}", i, i % 97))),
-    ));
+        Arc::new(rows.clone().map(|i| (i % 7 != 0).then_some(i as f64 / 100.0)).collect::<Float64Array>());
+    let names: ArrayRef = Arc::new(
+        rows.map(|i| (i % 5 != 0).then(|| format!("name of row {i} in group {}", i % 97)))
+            .collect::<StringArray>(),
+    );
     RecordBatch::try_from_iter_with_nullable([
         ("id", ids, false),
         ("price", prices, true),

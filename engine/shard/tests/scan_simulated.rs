@@ -1,5 +1,7 @@
 //! Scans over a simulated disk: whatever the disk does, the rows are right or there is an error, and no buffer is lost.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't set up its data has failed")]
+
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,8 +49,8 @@ fn run(
     let options =
         ShardOptions { io: IoMode::Custom(factory), ..ShardOptions::with_shards(shards)?.arena(2 << 20) };
     let shards = Arc::new(ShardSet::start(options)?);
-    let decode_on = if seed % 3 == 0 { DecodeOn::Caller } else { DecodeOn::Shards };
-    let scan = Scan::of(file.clone()).ordered(seed % 5 != 0).decode_on(decode_on).start(&shards)?;
+    let decode_on = if seed.is_multiple_of(3) { DecodeOn::Caller } else { DecodeOn::Shards };
+    let scan = Scan::of(file.clone()).ordered(!seed.is_multiple_of(5)).decode_on(decode_on).start(&shards)?;
     let mut rows = Vec::new();
     let mut failed = None;
     for batch in scan {

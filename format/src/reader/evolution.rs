@@ -52,7 +52,7 @@ impl Evolution {
             let field = &schema.arrow().fields()[i];
             let read = Field::new(field.name(), read_type(field.data_type()), field.is_nullable())
                 .with_metadata(field.metadata().clone());
-            sources.push(match find(meta, schema, field)? {
+            sources.push(match find(meta, field)? {
                 Some(column) => {
                     let conversion = schema.conversion(&column.field, field, field.name())?;
                     let slot = *slots.entry(column.index).or_insert_with(|| {
@@ -97,7 +97,7 @@ impl Evolution {
 }
 
 /// The stored column with the field's id.
-fn find(meta: &FileMeta, schema: &EvolvedSchema, field: &Field) -> Result<Option<Arc<ColumnMeta>>> {
+fn find(meta: &FileMeta, field: &Field) -> Result<Option<Arc<ColumnMeta>>> {
     // Most columns keep their name: then nothing but their own metadata is read.
     if !field.data_type().is_nested()
         && let Ok(column) = meta.column_by_name(field.name())
@@ -106,7 +106,7 @@ fn find(meta: &FileMeta, schema: &EvolvedSchema, field: &Field) -> Result<Option
         return Ok(Some(column));
     }
     let written = meta.schema()?.arrow();
-    schema.check_unmoved(written, field)?;
+    EvolvedSchema::check_unmoved(written, field)?;
     let position = written.fields().iter().position(|f| field_id(f) == field_id(field));
     position.map(|i| meta.column(i as u32)).transpose()
 }

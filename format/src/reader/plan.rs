@@ -164,7 +164,7 @@ impl ScanPlan {
 
     /// The stored columns that the predicate reads, as positions in [`ScanPlan::columns`].
     pub(crate) fn predicate_slots(&self) -> Vec<usize> {
-        let columns = self.predicate.as_ref().map(|p| p.column_indices()).unwrap_or_default();
+        let columns = self.predicate.as_ref().map(BoundPredicate::column_indices).unwrap_or_default();
         let mut slots: Vec<usize> = columns
             .into_iter()
             .filter_map(|c| match self.predicate_source(c)? {
@@ -350,10 +350,10 @@ impl Resolved {
         };
         let projected = columns.len();
         for path in options.predicate.iter().flat_map(Predicate::columns) {
-            let names = || columns_of_path(&path);
+            let names = || columns_of_path(path);
             if !names().any(|name| columns.iter().any(|c| c.field.name() == name)) {
                 let found = names().find_map(|name| meta.column_by_name(name).ok());
-                columns.push(found.map_or_else(|| meta.column_by_name(&path), Ok)?);
+                columns.push(found.map_or_else(|| meta.column_by_name(path), Ok)?);
             }
         }
         let fields = columns
@@ -382,8 +382,8 @@ impl Resolved {
         let yielded = wanted.len();
         let (_, projection) = Evolution::resolve(meta, schema, &wanted)?;
         for path in options.predicate.iter().flat_map(Predicate::columns) {
-            let found = columns_of_path(&path).find_map(|name| position(name).ok());
-            let found = found.map_or_else(|| position(&path), Ok)?;
+            let found = columns_of_path(path).find_map(|name| position(name).ok());
+            let found = found.map_or_else(|| position(path), Ok)?;
             if !wanted.contains(&found) {
                 wanted.push(found);
             }

@@ -267,7 +267,7 @@ impl UnitScan {
                 continue;
             }
             let column = &self.plan.columns[slot];
-            let whole = !matches!(column.shape.leaf(), Some(_));
+            let whole = column.shape.leaf().is_none();
             for stream in 0..column.shape.streams.len() {
                 let Some(chunk) = column.chunk(stream, self.task.block) else { continue };
                 if let Some(d) = chunk.dictionary

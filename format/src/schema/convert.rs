@@ -140,15 +140,12 @@ impl Conversion {
                     (f64_key(f64::INFINITY), f64_key(f64::NEG_INFINITY))
                 };
                 let widened = |key: i64| {
-                    let value = match from {
-                        DataType::Float16 => {
-                            let key = key as i16;
-                            f16::from_bits((key ^ ((key >> 15) as u16 >> 1) as i16) as u16).to_f64()
-                        }
-                        _ => {
-                            let key = key as i32;
-                            f64::from(f32::from_bits((key ^ ((key >> 31) as u32 >> 1) as i32) as u32))
-                        }
+                    let value = if *from == DataType::Float16 {
+                        let key = key as i16;
+                        f16::from_bits((key ^ ((key >> 15) as u16 >> 1) as i16) as u16).to_f64()
+                    } else {
+                        let key = key as i32;
+                        f64::from(f32::from_bits((key ^ ((key >> 31) as u32 >> 1) as i32) as u32))
                     };
                     if single { f32_key(value as f32) } else { f64_key(value) }
                 };

@@ -192,7 +192,7 @@ impl EvolvedSchema {
     ///
     /// # Errors
     /// Naming the field.
-    pub(crate) fn check_unmoved(&self, file: &Schema, wanted: &Field) -> Result<()> {
+    pub(crate) fn check_unmoved(file: &Schema, wanted: &Field) -> Result<()> {
         let mut parents = HashMap::new();
         file.fields().iter().for_each(|f| note_parents(f, 0, &mut parents));
         check_parent(wanted, 0, &parents, wanted.name())
@@ -203,7 +203,9 @@ impl EvolvedSchema {
 fn note_parents(field: &Field, parent: u32, out: &mut HashMap<u32, u32>) {
     let id = field_id(field).unwrap_or(0);
     out.insert(id, parent);
-    members(field.data_type()).iter().for_each(|f| note_parents(f, id, out));
+    for member in members(field.data_type()) {
+        note_parents(&member, id, out);
+    }
 }
 
 fn check_parent(field: &Field, parent: u32, parents: &HashMap<u32, u32>, path: &str) -> Result<()> {

@@ -178,7 +178,7 @@ fn a_shard_can_use_the_others() {
             std::mem::forget(others);
             sum
         });
-        assert_eq!(task.unwrap().join().unwrap(), (0..200).sum());
+        assert_eq!(task.unwrap().join().unwrap(), (0..200).sum::<u32>());
     }
 }
 

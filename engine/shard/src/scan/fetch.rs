@@ -147,7 +147,7 @@ impl Fetcher {
                     load(shard.clone(), device_file, placed.range, placed.pages, ticket, IoClass::Scan);
                 shard.spawn(IoClass::Scan, load)
             }
-            Reader::Set(set) => self.read_on_set(set, file, placed, ticket, IoClass::Scan)?,
+            Reader::Set(set) => Self::read_on_set(set, file, placed, ticket, IoClass::Scan)?,
         };
         self.count(placed);
         task.await?
@@ -163,7 +163,7 @@ impl Fetcher {
                     load(shard.clone(), device_file, placed.range, placed.pages, ticket, IoClass::Prefetch);
                 shard.spawn(IoClass::Prefetch, load).detach();
             }
-            Reader::Set(set) => self.read_on_set(set, file, placed, ticket, IoClass::Prefetch)?.detach(),
+            Reader::Set(set) => Self::read_on_set(set, file, placed, ticket, IoClass::Prefetch)?.detach(),
         }
         self.count(placed);
         Ok(())
@@ -176,7 +176,6 @@ impl Fetcher {
     }
 
     fn read_on_set(
-        &self,
         set: &ShardSet,
         file: &DataFile,
         placed: &Placed,
