@@ -270,7 +270,7 @@ fn no_wake_up_is_lost_between_threads() {
         let shards = ShardSet::start(options(mode, 2)).unwrap();
         let busy = shards.spawn_on(1, IoClass::Scrub, |shard| async move {
             loop {
-                std::hint::black_box((0..500).sum::<u64>());
+                std::hint::black_box((0..500_u64).sum::<u64>());
                 shard.yield_if_needed().await;
             }
         });
