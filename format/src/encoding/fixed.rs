@@ -154,7 +154,7 @@ pub struct FixedDecoder<'a> {
 enum Repr<'a> {
     Plain(Buffer),
     Constant(&'a [u8]),
-    Dictionary { codes: Codes<'a>, values: &'a [u8] },
+    Dictionary { codes: Box<Codes<'a>>, values: &'a [u8] },
     Zstd { frames: &'a [u8], starts: &'a [u32], rows: usize },
 }
 
@@ -191,7 +191,10 @@ impl<'a> FixedDecoder<'a> {
                 Some(ChunkDictionary::Fixed { width: found, bytes, len })
                     if *found == width && node.flags() == FLAG_SHARED =>
                 {
-                    Repr::Dictionary { codes: Codes::open(node, *len, cx)?, values: bytes.as_slice() }
+                    Repr::Dictionary {
+                        codes: Box::new(Codes::open(node, *len, cx)?),
+                        values: bytes.as_slice(),
+                    }
                 }
                 _ => {
                     return Err(
@@ -343,7 +346,7 @@ impl<'a> FixedDecoder<'a> {
         }
     }
 
-    /// Writes for each of `len` rows from `start` on whether the test is true of its value. Bits past the last row are zero.
+    /// Writes for each of `len` rows from `start` on, a multiple of 1,024, whether the test is true of its value. Bits past the last row are zero.
     ///
     /// # Errors
     /// As [`FixedDecoder::decode`].
@@ -440,7 +443,7 @@ mod tests {
                     let mut out = vec![0; rows.len() * w];
                     d.take(&rows, &mut out)?;
                     assert_eq!(out, rows.iter().flat_map(|&r| values[r as usize].clone()).collect::<Vec<_>>());
-                    let start = start / 64 * 64;
+                    let start = start / VECTOR_ROWS * VECTOR_ROWS;
                     let mut words = vec![u64::MAX; (end - start).div_ceil(64)];
                     d.filter(&pred, start, &mut words, end - start)?;
                     for (i, value) in values[start..end].iter().enumerate() {

@@ -25,6 +25,9 @@ const DISTINCT_SHARE_MAX: f64 = 0.6;
 /// Drift of bytes that makes a choice be made again.
 const DRIFT: f64 = 0.1;
 
+/// Rows for which a dictionary may take a byte more than another encoding, as they are decoded several times faster.
+const DICTIONARY_ROWS_PER_BYTE: usize = 2;
+
 /// What a zstd page must be smaller than, as a share of the best other one, to be worth its time to decode.
 const ZSTD_SHARE_DEFAULT: f64 = 0.55;
 const ZSTD_SHARE_COMPACT: f64 = 0.97;
@@ -191,7 +194,11 @@ impl BytesEncoder {
         let (mut kind, mut cost) = concat.best();
         if let Some(bytes) = dictionary_cost(values, concat.shrinkage(), self.options)? {
             // A code is an index to a value that is decoded already: the cheapest there is to read.
-            if bytes <= cost {
+            let rows_per_byte = match self.options.profile {
+                Profile::Compact => usize::MAX,
+                _ => DICTIONARY_ROWS_PER_BYTE,
+            };
+            if bytes <= cost + values.len() / rows_per_byte {
                 (kind, cost) = (Kind::Dictionary, bytes);
             }
         }

@@ -12,7 +12,7 @@ use crate::predicate::leaf::{BytesPred, IntPred};
 use crate::predicate::like::LikePattern;
 
 impl BytesDecoder<'_> {
-    /// Writes for each of `len` rows from `start` on, a multiple of 64, whether the test is true of its value. Bits past the last row
+    /// Writes for each of `len` rows from `start` on, a multiple of 1,024, whether the test is true of its value. Bits past the last row
     /// are zero.
     ///
     /// # Errors

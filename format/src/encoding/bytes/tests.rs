@@ -240,7 +240,7 @@ proptest! {
 
     #[test]
     fn tests_on_encoded_values_are_tests_on_values((values, preds) in text().prop_flat_map(|v| (Just(v.clone()), prop::collection::vec(pred(v), 1..6))), at: prop::sample::Index) {
-        let start = at.index(values.len() / 64 + 1) * 64;
+        let start = at.index(values.len() / VECTOR_ROWS + 1) * VECTOR_ROWS;
         let len = values.len() - start;
         for way in WAYS {
             let (page, dictionary) = encoded(&values, way);
