@@ -1,0 +1,70 @@
+//! Arrow IPC, file and stream, through `arrow-ipc`.
+
+use std::io::{Cursor, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use arrow_array::RecordBatch;
+use arrow_ipc::reader::{FileReader, StreamReader};
+use arrow_ipc::writer::FileWriter;
+use arrow_schema::Schema;
+
+use super::{Input, Sink, Source};
+use crate::error::{EngineError, Result};
+
+pub(super) fn open(
+    name: &str,
+    mut input: Input,
+    position: Arc<AtomicU64>,
+    bytes: Option<u64>,
+) -> Result<Source> {
+    let foreign = EngineError::foreign(name);
+    let head = input.fill_buf().map_err(EngineError::io(name))?;
+    if head.starts_with(b"ARROW1") {
+        // The file format is read from its end.
+        let mut all = Vec::new();
+        input.read_to_end(&mut all).map_err(EngineError::io(name))?;
+        let reader = FileReader::try_new(Cursor::new(all), None).map_err(|e| foreign(e.to_string()))?;
+        let schema = reader.schema();
+        return Ok(Source {
+            schema,
+            batches: Box::new(reader.map(move |b| b.map_err(|e| foreign(e.to_string())))),
+            position,
+            bytes,
+        });
+    }
+    let reader = StreamReader::try_new(input, None).map_err(|e| foreign(e.to_string()))?;
+    let schema = reader.schema();
+    Ok(Source {
+        schema,
+        batches: Box::new(reader.map(move |b| b.map_err(|e| foreign(e.to_string())))),
+        position,
+        bytes,
+    })
+}
+
+struct IpcSink<'w> {
+    name: String,
+    writer: FileWriter<Box<dyn Write + Send + 'w>>,
+}
+
+pub(super) fn sink<'w>(
+    name: &str,
+    schema: &Schema,
+    out: Box<dyn Write + Send + 'w>,
+) -> Result<Box<dyn Sink + 'w>> {
+    let writer = FileWriter::try_new(out, schema).map_err(|e| EngineError::foreign(name)(e.to_string()))?;
+    Ok(Box::new(IpcSink { name: name.to_owned(), writer }))
+}
+
+impl Sink for IpcSink<'_> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.writer.write(batch).map_err(|e| EngineError::foreign(&self.name)(e.to_string()))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        let foreign = EngineError::foreign(&self.name);
+        self.writer.finish().map_err(|e| foreign(e.to_string()))?;
+        self.writer.into_inner().and_then(|mut out| Ok(out.flush()?)).map_err(|e| foreign(e.to_string()))
+    }
+}
