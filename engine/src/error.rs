@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use deltalite_format::FormatError;
 use deltalite_shard::ShardError;
 
+use crate::where_clause::WhereError;
+
 /// What went wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,6 +17,9 @@ pub enum EngineError {
     /// A shard refused or failed.
     #[error(transparent)]
     Shard(#[from] ShardError),
+    /// A condition can't be understood, or does not fit the columns.
+    #[error(transparent)]
+    Where(#[from] WhereError),
     /// A file of another format can't be read or written.
     #[error("{path}: {detail}")]
     Foreign {
@@ -69,6 +74,7 @@ impl EngineError {
         match self {
             Self::Format(e) => e.code(),
             Self::Shard(e) => e.code(),
+            Self::Where(e) => e.code(),
             Self::Foreign { .. } => "DL-0401",
             Self::Io { .. } => "DL-0402",
             Self::Usage { .. } => "DL-0403",

@@ -133,6 +133,10 @@ const CODES: &[(&str, &str)] = &[
         "DL-0405",
         "Several sources of one import differ in their columns. Import them to files of their own (a folder as DEST does that), or choose columns with --schema.",
     ),
+    (
+        "DL-0410",
+        "A condition (--where) can't be understood, or does not fit the columns' types. The message shows the place; text is quoted with ' and names with \".",
+    ),
 ];
 
 /// The explanation of a code, case-insensitively.

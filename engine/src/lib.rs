@@ -37,6 +37,7 @@ pub mod import;
 pub mod inspect;
 pub mod salvage;
 pub mod tuning;
+pub mod where_clause;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use super::{args, ui};
 #[command(after_help = "\
 Examples:
   deltalite export lineitem.dlb lineitem.parquet
-  deltalite export 'logs/*.dlb' errors.ndjson --columns time,message
+  deltalite export 'logs/*.dlb' errors.ndjson --where \"level = 'error'\" --columns at,message
   deltalite export trips.dlb - --format arrow | python3 plot.py")]
 pub(super) struct Arguments {
     /// Files, globs or folders.

@@ -25,7 +25,7 @@ const TABLE_ROWS: u64 = 100;
 Examples:
   deltalite scan lineitem.dlb --limit 10
   deltalite scan 'trips/*.dlb' --columns id,fare --output csv > fares.csv
-  deltalite scan logs.dlb --output ndjson | jq .level
+  deltalite scan logs.dlb --where \"level = 'error' AND at >= '2024-06-01'\" --output ndjson | jq .message
   deltalite scan logs.dlb --count --metrics")]
 pub(super) struct Arguments {
     /// Files, globs or folders.

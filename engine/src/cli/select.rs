@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use deltalite::convert::{FileFormat, expand};
+use deltalite::where_clause::parse_where;
 use deltalite::{DataFile, Result, Scan, ScanStream, ShardSet, Verify};
 
 #[derive(Debug, Args)]
@@ -12,6 +13,9 @@ pub(super) struct Selection {
     /// Columns, in this order. Without: all.
     #[arg(long, short, value_name = "COLUMN,…", value_delimiter = ',')]
     columns: Option<Vec<String>>,
+    /// Only rows for which a SQL condition is true: comparisons, BETWEEN, IN, LIKE, IS NULL, AND, OR, NOT.
+    #[arg(long = "where", short = 'w', value_name = "CONDITION")]
+    condition: Option<String>,
     /// At most so many rows.
     #[arg(long, short = 'n', value_name = "N")]
     pub(super) limit: Option<u64>,
@@ -46,9 +50,16 @@ impl Selection {
     /// Starts the scan of what is selected, of at most `limit` rows.
     pub(super) fn start(&self, files: Vec<Arc<DataFile>>, limit: Option<u64>) -> Result<ScanStream> {
         let bytes = files.iter().map(|f| f.meta().file_len()).sum();
+        let condition = match (&self.condition, files.first()) {
+            (Some(text), Some(file)) => Some(parse_where(text, file.meta().schema()?.arrow())?),
+            _ => None,
+        };
         let mut scan = Scan::over(files).ordered(!self.unordered);
         if let Some(columns) = &self.columns {
             scan = scan.columns(columns);
+        }
+        if let Some(condition) = condition {
+            scan = scan.filter(condition);
         }
         if let Some(limit) = limit {
             scan = scan.limit(limit);
