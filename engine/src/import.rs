@@ -117,7 +117,7 @@ impl Reading {
             .map(|p| std::fs::metadata(p).ok().filter(std::fs::Metadata::is_file).map(|m| m.len()))
             .sum();
         Ok(Self {
-            sources: sources.to_vec().into_iter(),
+            sources: Vec::from(sources).into_iter(),
             options: source_options,
             schema,
             first,
@@ -195,7 +195,7 @@ fn common_schema(sources: &[PathBuf], options: &SourceOptions) -> Result<SchemaR
             match schema.field_with_name(field.name()) {
                 Ok(other) => widen(field, other, text).map_err(mismatch)?,
                 Err(_) if text && FileFormat::of(path) == Some(FileFormat::Ndjson) => {
-                    field.set_nullable(true)
+                    field.set_nullable(true);
                 }
                 Err(_) => return Err(mismatch(format!("it has no column {:?}", field.name()))),
             }

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use arrow_array::{
-    Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
-    StringArray, TimestampMicrosecondArray,
-};
 use arrow_array::types::Int32Type;
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array,
+    ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use deltalite::convert::{SourceOptions, cast_batch, open_source};
 use serde_json::Value;
 
@@ -58,17 +58,42 @@ fn rows(n: usize) -> RecordBatch {
     let optional = |i: usize| !i.is_multiple_of(7);
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("id", Arc::new(Int64Array::from_iter_values((0..n as i64).map(|i| i * 3)))),
-        ("small", Arc::new((0..n).map(|i| optional(i).then_some(i as i32 % 100 - 50)).collect::<Int32Array>())),
-        ("price", Arc::new(
-            (0..n as i128).map(|i| Some(i * 125)).collect::<Decimal128Array>().with_precision_and_scale(15, 2).unwrap(),
-        )),
+        (
+            "small",
+            Arc::new((0..n).map(|i| optional(i).then_some(i as i32 % 100 - 50)).collect::<Int32Array>()),
+        ),
+        (
+            "price",
+            Arc::new(
+                (0..n as i128)
+                    .map(|i| Some(i * 125))
+                    .collect::<Decimal128Array>()
+                    .with_precision_and_scale(15, 2)
+                    .unwrap(),
+            ),
+        ),
         ("ratio", Arc::new((0..n).map(|i| optional(i).then_some(i as f64 / 8.0)).collect::<Float64Array>())),
-        ("name", Arc::new((0..n).map(|i| optional(i).then(|| format!("name, \"{}\"", i % 1000))).collect::<StringArray>())),
+        (
+            "name",
+            Arc::new(
+                (0..n)
+                    .map(|i| optional(i).then(|| format!("name, \"{}\"", i % 1000)))
+                    .collect::<StringArray>(),
+            ),
+        ),
         ("day", Arc::new((0..n).map(|i| Some(19_000 + i as i32 / 50)).collect::<Date32Array>())),
-        ("at", Arc::new((0..n).map(|i| optional(i).then_some(1_700_000_000_000_000 + i as i64)).collect::<TimestampMicrosecondArray>())),
+        (
+            "at",
+            Arc::new(
+                (0..n)
+                    .map(|i| optional(i).then_some(1_700_000_000_000_000 + i as i64))
+                    .collect::<TimestampMicrosecondArray>(),
+            ),
+        ),
         ("flag", Arc::new((0..n).map(|i| optional(i).then_some(i % 3 == 0)).collect::<BooleanArray>())),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, c)| (name, c, name != "id"))).unwrap()
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, c)| (name, c, name != "id")))
+        .unwrap()
 }
 
 fn write(path: &Path, batch: &RecordBatch) {
@@ -83,7 +108,8 @@ fn write(path: &Path, batch: &RecordBatch) {
 fn read(path: &Path, expected: &RecordBatch) -> RecordBatch {
     let options = SourceOptions { schema: Some(expected.schema()), ..SourceOptions::default() };
     let source = open_source(path, &options).unwrap();
-    let batches: Vec<RecordBatch> = source.batches.map(|b| cast_batch(&b.unwrap(), &expected.schema()).unwrap()).collect();
+    let batches: Vec<RecordBatch> =
+        source.batches.map(|b| cast_batch(&b.unwrap(), &expected.schema()).unwrap()).collect();
     arrow_select::concat::concat_batches(&expected.schema(), &batches).unwrap()
 }
 
@@ -93,14 +119,40 @@ fn every_format_goes_round() {
     let at = folder.path();
     let expected = rows(70_000);
     write(&at.join("in.parquet"), &expected);
-    ok(at, &["import", "in.parquet", "in.dlb", "--quiet", "--block-rows", "30000", "--bloom", "name", "--sketches"]);
+    ok(
+        at,
+        &[
+            "import",
+            "in.parquet",
+            "in.dlb",
+            "--quiet",
+            "--block-rows",
+            "30000",
+            "--bloom",
+            "name",
+            "--sketches",
+        ],
+    );
     for ending in ["parquet", "arrow", "csv", "ndjson"] {
-        let (there, back, again) = (format!("out.{ending}"), format!("back-{ending}.dlb"), format!("again-{ending}.parquet"));
+        let (there, back, again) =
+            (format!("out.{ending}"), format!("back-{ending}.dlb"), format!("again-{ending}.parquet"));
         ok(at, &["export", "in.dlb", &there, "--quiet"]);
         assert_eq!(read(&at.join(&there), &expected), expected, "{ending}");
-        let types = ["--type", "small=int", "--type", "price=decimal(15,2)", "--type", "day=date", "--type", "at=timestamp"];
+        let types = [
+            "--type",
+            "small=int",
+            "--type",
+            "price=decimal(15,2)",
+            "--type",
+            "day=date",
+            "--type",
+            "at=timestamp",
+        ];
         let text = ending == "csv" || ending == "ndjson";
-        ok(at, &[&["import", &there, &back, "--quiet"], if text { &types[..] } else { &[] }].concat());
+        ok(
+            at,
+            &[&["import", &there, &back, "--quiet"][..], if text { &types[..] } else { &[][..] }].concat(),
+        );
         ok(at, &["export", &back, &again, "--quiet"]);
         assert_eq!(read(&at.join(&again), &expected), expected, "{ending}, back");
     }
@@ -130,7 +182,12 @@ fn nested_rows_go_through_ndjson() {
     };
     assert_eq!(parsed(&out), parsed(lines));
     ok(at, &["export", "n.dlb", "n.parquet"]);
-    let batch = open_source(&at.join("n.parquet"), &SourceOptions::default()).unwrap().batches.next().unwrap().unwrap();
+    let batch = open_source(&at.join("n.parquet"), &SourceOptions::default())
+        .unwrap()
+        .batches
+        .next()
+        .unwrap()
+        .unwrap();
     let lists = batch.column_by_name("l").unwrap();
     let lists = lists.as_any().downcast_ref::<ListArray>().unwrap();
     assert_eq!((lists.len(), lists.is_null(2), lists.value(0).len()), (3, true, 3));
@@ -182,7 +239,10 @@ fn schemas_can_be_given() {
     lines.push_str("{\"a\":2,\"b\":true}\n");
     std::fs::write(at.join("l.ndjson"), &lines).unwrap();
     let said = fails(at, 1, &["import", "l.ndjson", "l.dlb", "--infer-rows", "5"]);
-    assert!(said.starts_with("error[DL-0404]") && said.contains("l.ndjson:11") && said.contains("--infer-rows"), "{said}");
+    assert!(
+        said.starts_with("error[DL-0404]") && said.contains("l.ndjson:11") && said.contains("--infer-rows"),
+        "{said}"
+    );
     ok(at, &["import", "l.ndjson", "l.dlb"]);
     ok(at, &["import", "l.ndjson", "l.dlb", "--schema", "a:text"]);
     assert_eq!(ok(at, &["scan", "l.dlb", "--count"]), "11\n");
@@ -206,7 +266,10 @@ fn rows_and_columns_are_chosen() {
     let said = fails(at, 2, &["scan", "t.dlb", "-c", "pirce"]);
     assert!(said.starts_with("error[DL-0206]") && said.contains("help: did you mean \"price\"?"), "{said}");
     let said = fails(at, 1, &["scan", "gone.dlb"]);
-    assert!(said.starts_with("error[DL-0402]") && said.contains("--> gone.dlb") && said.contains("help: "), "{said}");
+    assert!(
+        said.starts_with("error[DL-0402]") && said.contains("--> gone.dlb") && said.contains("help: "),
+        "{said}"
+    );
     assert!(fails(at, 2, &["export", "t.dlb", "t.xls"]).contains("--format"));
     assert!(fails(at, 2, &["sacn", "t.dlb"]).contains("scan"), "clap suggests the command");
     let chosen = ["scan", "t.dlb", "-c", "id", "-o", "csv", "--where"];
@@ -218,7 +281,12 @@ fn rows_and_columns_are_chosen() {
     ok(at, &["export", "t.dlb", "few.parquet", "--where", "id < 30"]);
     assert_eq!(read(&at.join("few.parquet"), &rows(1000)), rows(10));
     let said = fails(at, 2, &["scan", "t.dlb", "--where", "id < 5 AND pirce > 3"]);
-    assert!(said.starts_with("error[DL-0410]") && said.contains("did you mean \"price\"?") && said.contains("^^^^^"), "{said}");
+    assert!(
+        said.starts_with("error[DL-0410]")
+            && said.contains("did you mean \"price\"?")
+            && said.contains("^^^^^"),
+        "{said}"
+    );
     let metrics = deltalite(at, &["scan", "t.dlb", "--count", "--metrics"]);
     let metrics: Value = serde_json::from_slice(&metrics.stderr).unwrap();
     assert_eq!(metrics["rows"], 1000);
@@ -230,7 +298,10 @@ fn json_outputs_are_json() {
     let at = folder.path();
     write(&at.join("in.parquet"), &rows(5000));
     let json = |arguments: &[&str]| -> Value { serde_json::from_str(&ok(at, arguments)).unwrap() };
-    assert_eq!(json(&["import", "in.parquet", "t.dlb", "--json", "--sketches", "--block-rows", "2000"])["rows"], 5000);
+    assert_eq!(
+        json(&["import", "in.parquet", "t.dlb", "--json", "--sketches", "--block-rows", "2000"])["rows"],
+        5000
+    );
     let inspected = json(&["inspect", "t.dlb", "--json"]);
     assert_eq!((&inspected["rows"], inspected["blocks"].as_array().unwrap().len()), (&Value::from(5000), 3));
     let id = &inspected["columns"][0];
@@ -307,9 +378,24 @@ fn a_reader_that_has_seen_enough_ends_a_scan_quietly() {
 fn every_command_has_help_with_examples_and_codes_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    for command in ["import", "export", "inspect", "scan", "splits", "verify", "salvage", "iotune", "doctor", "explain-error", "completions"] {
+    for command in [
+        "import",
+        "export",
+        "inspect",
+        "scan",
+        "splits",
+        "verify",
+        "salvage",
+        "iotune",
+        "doctor",
+        "explain-error",
+        "completions",
+    ] {
         let help = ok(at, &[command, "--help"]);
-        assert!(help.contains("Examples:") && help.contains(&format!("deltalite {command}")), "{command}: {help}");
+        assert!(
+            help.contains("Examples:") && help.contains(&format!("deltalite {command}")),
+            "{command}: {help}"
+        );
     }
     assert!(ok(at, &["explain-error", "dl-0202"]).contains("bit rot"));
     assert!(ok(at, &["explain-error", "206"]).starts_with("DL-0206"));
@@ -323,7 +409,9 @@ fn every_command_has_help_with_examples_and_codes_are_explained() {
 fn lists_keep_their_type() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>((0..500).map(|i| (i % 5 != 0).then(|| (0..i % 4).map(Some))));
+    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(
+        (0..500).map(|i| (i % 5 != 0).then(|| (0..i % 4).map(Some))),
+    );
     let batch = RecordBatch::try_from_iter([("l", Arc::new(lists) as ArrayRef)]).unwrap();
     write(&at.join("in.arrow"), &batch);
     ok(at, &["import", "in.arrow", "t.dlb"]);

@@ -50,7 +50,7 @@ struct Lost {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<Outcome> {
-        let bytes = std::fs::metadata(&self.source).map(|m| m.len()).unwrap_or(0);
+        let bytes = std::fs::metadata(&self.source).map_or(0, |m| m.len());
         let mut progress = ui::Progress::new("salvage", false);
         let options = WriterOptions { threads: args::threads(None), ..WriterOptions::default() };
         let shards = select::shards(0, bytes)?;

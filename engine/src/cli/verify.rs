@@ -62,7 +62,7 @@ struct DamagedRows {
 impl Arguments {
     pub(super) fn run(self) -> Result<Outcome> {
         let files = expand(&self.paths, &[FileFormat::DeltaLite])?;
-        let lengths = |f: &PathBuf| std::fs::metadata(f).map(|m| m.len()).unwrap_or(0);
+        let lengths = |f: &PathBuf| std::fs::metadata(f).map_or(0, |m| m.len());
         let total: u64 = files.iter().map(lengths).sum();
         let mut progress = ui::Progress::new("verify", self.quiet);
         let (mut checks, mut before) = (Vec::new(), 0);

@@ -173,13 +173,12 @@ pub fn open_source(path: &Path, options: &SourceOptions) -> Result<Source> {
     }
     let file = File::open(path).map_err(EngineError::io(path))?;
     let bytes = file.metadata().map_err(EngineError::io(path))?.len();
-    let format = match options.format.or_else(|| FileFormat::of(path)) {
-        Some(format) => format,
-        None => {
-            let mut head = [0; 16];
-            let n = (&file).read(&mut head).map_err(EngineError::io(path))?;
-            FileFormat::sniff(&head[..n])
-        }
+    let format = if let Some(format) = options.format.or_else(|| FileFormat::of(path)) {
+        format
+    } else {
+        let mut head = [0; 16];
+        let n = (&file).read(&mut head).map_err(EngineError::io(path))?;
+        FileFormat::sniff(&head[..n])
     };
     let file = File::open(path).map_err(EngineError::io(path))?;
     match format {

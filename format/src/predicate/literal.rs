@@ -3,9 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Float64Array};
+use arrow_array::{
+    Array, ArrayRef, Date32Array, Float64Array, IntervalMonthDayNanoArray, Time64NanosecondArray,
+    TimestampMicrosecondArray, TimestampNanosecondArray,
+};
 use arrow_cast::display::array_value_to_string;
 use arrow_schema::{DataType, TimeUnit};
+
+use super::temporal::{parse_date, parse_instant, parse_interval, parse_time};
+use crate::error::{FormatError, Result};
 
 /// A value to compare with. What it means depends on the column's type, to which it is brought without loss.
 ///
@@ -36,6 +42,71 @@ impl Literal {
     pub fn of(array: &dyn Array, row: usize) -> Self {
         Self::Typed(array.slice(row, 1))
     }
+
+    /// `DATE 'text'`: `YYYY-MM-DD`.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] when the text is no date.
+    ///
+    /// ```
+    /// use deltalite_format::predicate::{Literal, col};
+    ///
+    /// assert_eq!(col("day").lt(Literal::date("1998-09-02")?).to_string(), "day < DATE '1998-09-02'");
+    /// # Ok::<(), deltalite_format::FormatError>(())
+    /// ```
+    pub fn date(text: &str) -> Result<Self> {
+        let days = parse_date(text).and_then(|days| i32::try_from(days).ok());
+        let days =
+            days.ok_or_else(|| invalid(format!("'{text}' is not a date; write it as '2024-12-31'")))?;
+        Ok(Self::Typed(Arc::new(Date32Array::from(vec![days]))))
+    }
+
+    /// `TIME 'text'`: `HH:MM[:SS[.fraction]]`.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] when the text is no time of day.
+    pub fn time(text: &str) -> Result<Self> {
+        let nanos = parse_time(text).map_err(invalid)?;
+        Ok(Self::Typed(Arc::new(Time64NanosecondArray::from(vec![nanos as i64]))))
+    }
+
+    /// `TIMESTAMP 'text'`: a date and time, with an offset from UTC or on the column's wall clock.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] when the text is no instant.
+    pub fn timestamp(text: &str) -> Result<Self> {
+        let (nanos, zone) = match parse_instant(text, None) {
+            Ok(wall) => (wall, None),
+            // With an offset the text is an instant in every zone.
+            Err(_) => (parse_instant(text, Some("+00:00")).map_err(invalid)?, Some("+00:00")),
+        };
+        let array: ArrayRef = if let Ok(nanos) = i64::try_from(nanos) {
+            Arc::new(TimestampNanosecondArray::from(vec![nanos]).with_timezone_opt(zone))
+        } else {
+            let micros = nanos.div_euclid(1000);
+            let micros =
+                i64::try_from(micros).ok().filter(|_| nanos.rem_euclid(1000) == 0).ok_or_else(|| {
+                    invalid(format!(
+                        "'{text}' is too far from 1970 to be told to the nanosecond; leave some digits away"
+                    ))
+                })?;
+            Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone_opt(zone))
+        };
+        Ok(Self::Typed(array))
+    }
+
+    /// `INTERVAL 'text'`, such as `1 month 2 days 3 hours`.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] when the text is no interval.
+    pub fn interval(text: &str) -> Result<Self> {
+        let interval = parse_interval(text).map_err(invalid)?;
+        Ok(Self::Typed(Arc::new(IntervalMonthDayNanoArray::from(vec![interval]))))
+    }
+}
+
+fn invalid(why: String) -> FormatError {
+    FormatError::invalid("literal", why)
 }
 
 impl PartialEq for Literal {
