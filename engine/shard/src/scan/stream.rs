@@ -43,6 +43,8 @@ pub struct ScanStream {
     ready: VecDeque<RecordBatch>,
     left: Option<u64>,
     finished: bool,
+    /// Shards stop when their last owner goes; a scan is one.
+    _shards: Arc<ShardSet>,
 }
 
 enum Source {
@@ -108,7 +110,14 @@ impl ScanStream {
                 }
             }
         };
-        Ok(Self { left: shared.options.limit, shared, source, ready: VecDeque::new(), finished: false })
+        Ok(Self {
+            left: shared.options.limit,
+            shared,
+            source,
+            ready: VecDeque::new(),
+            finished: false,
+            _shards: shards.clone(),
+        })
     }
 
     /// The batches' schema.
