@@ -1,10 +1,10 @@
 //! Reading a file: open → plan → scan units, or take single rows.
 //!
 //! * [`source`] – where metadata comes from; [`open`] – the end of a file; [`meta`] – the open file and its columns;
-//! * [`plan`] – columns, predicate, units left after pruning; [`unit`] – one unit to batches;
+//! * [`plan`] – columns, predicate, units left after pruning; [`mod@unit`] – one unit to batches;
 //! * [`take`] – single rows by number;
 //! * `stream`, `leaf`, `nested` – pages to arrays; `evolution` – a file seen through a newer schema;
-//! * [`file`] – all of it over one [`ReadAt`], blocking.
+//! * [`mod@file`] – all of it over one [`ReadAt`], blocking.
 
 pub(crate) mod evolution;
 pub mod file;

@@ -2,7 +2,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`file`] | an open data file |
+//! | [`mod@file`] | an open data file |
 //! | `segments` | which stretches are read and cached as one piece |
 //! | `fetch` | getting a segment from the cache or a shard |
 //! | `worker` | units to batches, on a shard or on the consumer's thread |
