@@ -192,7 +192,7 @@ pub struct BlockEntry {
 /// An entry of the name index: 4 KiB pages, each with 255 entries at most, sorted by hash over all pages.
 ///
 /// ```text
-/// 0    u32 entries · u32 crc32c of the bytes from 8 on · u64 0
+/// 0    u32 crc32c of the bytes from 4 on · u32 entries · u64 0
 /// 16   entries × 16 B
 /// ```
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]

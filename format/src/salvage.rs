@@ -75,6 +75,8 @@ pub struct FoundBlock {
     pub entry: BlockEntry,
     /// Ordinal in the file.
     pub ordinal: u32,
+    /// Length of its header and directory, in bytes.
+    pub head_len: u64,
     /// Chunks of all streams, in order of the schema.
     pub chunks: Vec<ChunkMeta>,
 }
@@ -180,7 +182,7 @@ pub fn read_block(
     if last.is_some_and(|end| end > source.len()) {
         return Err(bad("the file ends inside the block".to_owned()));
     }
-    Ok(FoundBlock { entry, ordinal: h.ordinal, chunks })
+    Ok(FoundBlock { entry, ordinal: h.ordinal, head_len: size as u64 + u64::from(h.section_len), chunks })
 }
 
 /// Opens what is left of a file: every complete block, found without the footer. Rows are numbered anew, in file order.

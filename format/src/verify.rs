@@ -1,10 +1,11 @@
 //! Checking a whole file: every header, every section, every page, every gap between them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::checksum::{crc32c, verify};
+use crate::checksum::verify;
 use crate::error::{FormatError, Result};
-use crate::layout::SectionKind;
+use crate::layout::{FileHeader, TAIL_BYTES};
 use crate::reader::{FileMeta, PageRef, ReadAt};
 use crate::salvage::read_header;
 use crate::schema::shape::ColumnShape;
@@ -66,10 +67,17 @@ pub fn verify_file(
     };
     note(meta.schema().map(|_| ()))?;
     note(meta.key_values().map(|_| ()))?;
+    let mut used: Vec<Range<u64>> = Vec::new();
+    if let Some(header) = &header {
+        used.push(0..size_of::<FileHeader>() as u64 + u64::from(header.fixed.schema_len));
+    }
     let mut columns = Vec::new();
     for i in 0..meta.column_count() {
         match meta.column(i) {
             Ok(column) => {
+                let e = &column.entry;
+                used.push(e.meta_offset..e.meta_offset.saturating_add(e.meta_len.into()));
+                used.push(e.bloom_offset..e.bloom_offset.saturating_add(e.bloom_len.into()));
                 note(if meta.blocks().is_empty() { Ok(()) } else { meta.bloom(&column, 0).map(|_| ()) })?;
                 note(meta.column_by_name(column.field.name()).map(|_| ()))?;
                 columns.push(column);
@@ -78,10 +86,11 @@ pub fn verify_file(
         }
     }
     for section in meta.sections() {
-        if section.kind == SectionKind::Blocks as u32 {
-            report.bytes += section.len;
-        }
+        used.push(section.offset..section.offset + section.len);
+        report.bytes += section.len;
     }
+    used.push(meta.table_range());
+    used.push(meta.file_len() - TAIL_BYTES as u64..meta.file_len());
     for (i, block) in meta.blocks().iter().enumerate() {
         report.blocks += 1;
         if let Some(header) = &header {
@@ -89,8 +98,9 @@ pub fn verify_file(
             for field in header.schema.arrow().fields() {
                 specs.extend(ColumnShape::of(field.data_type())?.streams);
             }
-            if let Err(e) = crate::salvage::read_block(source.as_ref(), header, &specs, block.offset) {
-                report.problems.push(e.with_place(Some(meta.file()), block.offset));
+            match crate::salvage::read_block(source.as_ref(), header, &specs, block.offset) {
+                Ok(found) => used.push(block.offset..block.offset + found.head_len),
+                Err(e) => report.problems.push(e.with_place(Some(meta.file()), block.offset)),
             }
         }
         let mut pages: Vec<(PageRef, u64, u64)> = Vec::new();
@@ -115,28 +125,52 @@ pub fn verify_file(
             }
         }
         pages.sort_unstable_by_key(|p| p.0.offset);
-        let mut end = block.offset + u64::from(block.data_start);
         for (page, first_row, rows) in pages {
-            let gap = page.offset.saturating_sub(end);
-            let bytes = source.read_at(end.min(page.offset), (gap + u64::from(page.len)) as usize)?;
-            let (before, bytes) = bytes.split_at(gap as usize);
-            if before.iter().any(|&b| b != 0) {
-                report.problems.push(
-                    FormatError::corrupt("padding", "bytes between pages are not zero")
-                        .with_place(Some(meta.file()), end),
-                );
-            }
-            if crc32c(bytes) != page.crc {
+            let bytes = source.read_at(page.offset, page.len as usize)?;
+            if let Err(e) = verify("page", page.offset, &bytes, page.crc) {
                 report.damaged_rows.push((i as u32, first_row, rows));
-                if let Err(e) = verify("page", page.offset, bytes, page.crc) {
-                    report.problems.push(e.with_place(Some(meta.file()), page.offset));
-                }
+                report.problems.push(e.with_place(Some(meta.file()), page.offset));
             }
+            used.push(page.offset..page.offset + u64::from(page.len));
             report.pages += 1;
-            report.bytes += bytes.len() as u64;
-            end = page.offset + u64::from(page.len);
+            report.bytes += u64::from(page.len);
             progress(report.bytes);
         }
     }
+    // Where a structure is damaged, what it covers is not known.
+    if report.is_intact() {
+        check_gaps(source.as_ref(), meta, used, &mut report)?;
+    }
     Ok(report)
+}
+
+/// Bytes read at a time while looking for zeros.
+const GAP_READ_BYTES: u64 = 1 << 20;
+
+/// Checks that all that lies between structures is zero: bytes that nothing reads today may mean something tomorrow.
+fn check_gaps(
+    source: &dyn ReadAt,
+    meta: &FileMeta,
+    mut used: Vec<Range<u64>>,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    used.sort_unstable_by_key(|r| r.start);
+    let mut end = 0;
+    for next in used.into_iter().chain(std::iter::once(source.len()..source.len())) {
+        while end < next.start {
+            let n = (next.start - end).min(GAP_READ_BYTES);
+            let bytes = source.read_at(end, n as usize)?;
+            if let Some(at) = bytes.iter().position(|&b| b != 0) {
+                report.problems.push(
+                    FormatError::corrupt("padding", "a byte between structures is not zero")
+                        .with_place(Some(meta.file()), end + at as u64),
+                );
+                end = next.start;
+                break;
+            }
+            end += n;
+        }
+        end = end.max(next.end);
+    }
+    Ok(())
 }

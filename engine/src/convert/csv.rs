@@ -134,7 +134,11 @@ pub(super) fn sink<'w>(
             ),
         ));
     }
-    Ok(Box::new(CsvSink { name: name.to_owned(), writer: WriterBuilder::new().with_header(true).build(out) }))
+    let mut sink =
+        CsvSink { name: name.to_owned(), writer: WriterBuilder::new().with_header(true).build(out) };
+    // The names come with the first batch: rows or not, they are written.
+    sink.write(&RecordBatch::new_empty(Arc::new(schema.clone())))?;
+    Ok(Box::new(sink))
 }
 
 impl Sink for CsvSink<'_> {

@@ -73,28 +73,32 @@ fn row_start(row: usize, lane_bits: usize) -> usize {
     (FL_ORDER[row / 8 % 8] * 16 + row % 8 * 128) * lane_bits / 64
 }
 
-/// `bits`, the low bits of a lane, in every lane of a word.
+/// A one in every lane of a word. Times the low bits of a lane it is those bits in every lane, as nothing carries.
 #[inline(always)]
-fn in_every_lane(bits: u64, lane_bits: usize) -> u64 {
-    // A one in every lane, multiplied: nothing carries as `bits` fits its lane.
-    u64::MAX / (u64::MAX >> (64 - lane_bits)) * bits
+fn one_in_every_lane(lane_bits: usize) -> u64 {
+    match lane_bits {
+        8 => u64::MAX / 0xFF,
+        16 => u64::MAX / 0xFFFF,
+        32 => u64::MAX / 0xFFFF_FFFF,
+        _ => 1,
+    }
 }
 
 leveled! {
     fn unpack_rows<>(lane_bits: usize, width: usize, packed: &[Row], out: &mut [u64]) {
-        let ones = u64::MAX >> (64 - lane_bits);
+        let (every, ones) = (one_in_every_lane(lane_bits), u64::MAX >> (64 - lane_bits));
         let mask = u64::MAX >> (64 - width);
         for row in 0..lane_bits {
             let (word, shift) = (row * width / lane_bits, row * width % lane_bits);
             let at = row_start(row, lane_bits);
             let (Some(current), Some(out)) = (packed.get(word), out.get_mut(at..at + ROW_WORDS)) else { return };
             let Ok(out) = <&mut Row>::try_from(out) else { return };
-            let low = in_every_lane(mask & (ones >> shift), lane_bits);
+            let low = every * (mask & (ones >> shift));
             if let Some(next) = packed.get(word + 1)
                 && shift + width > lane_bits
             {
                 let back = lane_bits - shift;
-                let high = in_every_lane(mask & (ones << back), lane_bits);
+                let high = every * (mask & (ones << back));
                 for i in 0..ROW_WORDS {
                     out[i] = (current[i] >> shift) & low | (next[i] << back) & high;
                 }
@@ -109,14 +113,14 @@ leveled! {
 
 leveled! {
     fn pack_rows<>(lane_bits: usize, width: usize, values: &[u64], packed: &mut [Row]) {
-        let ones = u64::MAX >> (64 - lane_bits);
+        let (every, ones) = (one_in_every_lane(lane_bits), u64::MAX >> (64 - lane_bits));
         let mask = u64::MAX >> (64 - width);
         packed.fill([0; ROW_WORDS]);
         for row in 0..lane_bits {
             let (word, shift) = (row * width / lane_bits, row * width % lane_bits);
             let at = row_start(row, lane_bits);
             let Some(Ok(values)) = values.get(at..at + ROW_WORDS).map(<&Row>::try_from) else { return };
-            let low = in_every_lane(mask & (ones >> shift), lane_bits);
+            let low = every * (mask & (ones >> shift));
             let Some(current) = packed.get_mut(word) else { return };
             for i in 0..ROW_WORDS {
                 current[i] |= (values[i] & low) << shift;
@@ -125,7 +129,7 @@ leveled! {
                 && let Some(next) = packed.get_mut(word + 1)
             {
                 let back = lane_bits - shift;
-                let high = in_every_lane(mask >> back, lane_bits);
+                let high = every * (mask >> back);
                 for i in 0..ROW_WORDS {
                     next[i] = (values[i] >> back) & high;
                 }

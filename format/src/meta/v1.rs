@@ -131,3 +131,68 @@ pub struct ColumnV1 {
     /// Distinct-value sketch of a leaf column, if kept.
     pub sketch: Vec<u8>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    /// The layouts of `docs/format.md`.
+    #[test]
+    fn archives_lie_as_specified() {
+        assert_eq!(size_of::<ArchivedKeyValueV1>(), 16);
+        assert_eq!((offset_of!(ArchivedKeyValueV1, key), offset_of!(ArchivedKeyValueV1, value)), (0, 8));
+        assert_eq!(size_of::<ArchivedFieldV1>(), 50);
+        let at = [
+            offset_of!(ArchivedFieldV1, name),
+            offset_of!(ArchivedFieldV1, id),
+            offset_of!(ArchivedFieldV1, type_code),
+            offset_of!(ArchivedFieldV1, nullable),
+            offset_of!(ArchivedFieldV1, children),
+            offset_of!(ArchivedFieldV1, p0),
+            offset_of!(ArchivedFieldV1, p1),
+            offset_of!(ArchivedFieldV1, text),
+            offset_of!(ArchivedFieldV1, metadata),
+        ];
+        assert_eq!(at, [0, 8, 12, 13, 14, 18, 26, 34, 42]);
+        assert_eq!(size_of::<ArchivedSchemaV1>(), 16);
+        assert_eq!((offset_of!(ArchivedSchemaV1, fields), offset_of!(ArchivedSchemaV1, metadata)), (0, 8));
+        assert_eq!(size_of::<ArchivedKeyValuesV1>(), 8);
+        assert_eq!(size_of::<ArchivedPageV1>(), 25);
+        let at = [
+            offset_of!(ArchivedPageV1, offset),
+            offset_of!(ArchivedPageV1, len),
+            offset_of!(ArchivedPageV1, crc),
+            offset_of!(ArchivedPageV1, values),
+            offset_of!(ArchivedPageV1, nulls),
+            offset_of!(ArchivedPageV1, unit),
+            offset_of!(ArchivedPageV1, encoding),
+        ];
+        assert_eq!(at, [0, 4, 8, 12, 16, 20, 24]);
+        assert_eq!(size_of::<ArchivedChunkV1>(), 34);
+        assert_eq!((offset_of!(ArchivedChunkV1, pages), offset_of!(ArchivedChunkV1, dictionary)), (0, 8));
+        assert_eq!(size_of::<ArchivedBlockV1>(), 8);
+        assert_eq!(size_of::<ArchivedChunkStatsV1>(), 42);
+        assert_eq!(offset_of!(ArchivedChunkStatsV1, zones), 34);
+        assert_eq!(size_of::<ArchivedStreamV1>(), 8);
+        assert_eq!(size_of::<ArchivedBoundsV1>(), 18);
+        let at = [
+            offset_of!(ArchivedBoundsV1, min),
+            offset_of!(ArchivedBoundsV1, max),
+            offset_of!(ArchivedBoundsV1, min_exact),
+            offset_of!(ArchivedBoundsV1, max_exact),
+        ];
+        assert_eq!(at, [0, 8, 16, 17]);
+        assert_eq!(size_of::<ArchivedColumnV1>(), 59);
+        let at = [
+            offset_of!(ArchivedColumnV1, fields),
+            offset_of!(ArchivedColumnV1, streams),
+            offset_of!(ArchivedColumnV1, nulls),
+            offset_of!(ArchivedColumnV1, nans),
+            offset_of!(ArchivedColumnV1, bounds),
+            offset_of!(ArchivedColumnV1, sketch),
+        ];
+        assert_eq!(at, [0, 8, 16, 24, 32, 51]);
+    }
+}

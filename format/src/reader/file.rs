@@ -60,6 +60,11 @@ impl FileReader {
         Ok(Self { meta: Arc::new(FileMeta::open(source.clone(), name)?), source })
     }
 
+    /// A reader of a file opened by other means: [`open_salvaged`](crate::salvage::open_salvaged), or kept from before.
+    pub fn with_meta(meta: Arc<FileMeta>, source: Arc<dyn ReadAt>) -> Self {
+        Self { meta, source }
+    }
+
     /// Opens a file held in memory.
     ///
     /// # Errors

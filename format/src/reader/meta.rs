@@ -146,6 +146,7 @@ pub struct FileMeta {
     len: u64,
     rows: u64,
     uuid: [u8; 16],
+    table: Range<u64>,
     sections: Vec<SectionEntry>,
     blocks: Vec<BlockEntry>,
     schema: OnceLock<SchemaDefinition>,
@@ -192,6 +193,7 @@ impl FileMeta {
             file: file.clone(),
             rows: footer.rows,
             uuid: footer.uuid,
+            table: footer.table,
             sections: footer.sections,
             blocks: footer.blocks,
             schema: OnceLock::new(),
@@ -249,6 +251,7 @@ impl FileMeta {
             file: file.clone(),
             rows,
             uuid: header.fixed.uuid,
+            table: 0..0,
             sections: Vec::new(),
             blocks,
             schema: OnceLock::from(header.schema.clone()),
@@ -280,6 +283,11 @@ impl FileMeta {
     /// The block directory.
     pub fn blocks(&self) -> &[BlockEntry] {
         &self.blocks
+    }
+
+    /// Where the section table lies; nowhere in a file opened without its footer.
+    pub(crate) fn table_range(&self) -> Range<u64> {
+        self.table.clone()
     }
 
     /// The footer's sections.
@@ -411,9 +419,9 @@ impl FileMeta {
 
     fn name_page(&self, offset: u64) -> Result<Vec<NameEntry>> {
         let page = self.source.read_at(offset, NAME_PAGE_BYTES)?;
-        let count = u32::from_le_bytes([page[0], page[1], page[2], page[3]]) as usize;
-        let stored = u32::from_le_bytes([page[4], page[5], page[6], page[7]]);
-        verify("name index page", offset, &page[8..], stored)
+        let stored = u32::from_le_bytes([page[0], page[1], page[2], page[3]]);
+        let count = u32::from_le_bytes([page[4], page[5], page[6], page[7]]) as usize;
+        verify("name index page", offset, &page[4..], stored)
             .map_err(|e| e.with_place(Some(&self.file), offset))?;
         if count > NAME_PAGE_ENTRIES {
             return Err(FormatError::corrupt("name index page", format!("it claims {count} entries"))
@@ -543,7 +551,16 @@ pub fn parse_schema(bytes: &[u8]) -> Result<SchemaDefinition> {
         .map_err(|e| FormatError::corrupt("schema section", e.to_string()))
 }
 
-fn parse_column(index: u32, entry: ColumnEntry, bytes: &[u8], blocks: &[BlockEntry]) -> Result<ColumnMeta> {
+/// Decodes a column's metadata and checks it against the blocks of its file.
+///
+/// # Errors
+/// [`FormatError::Corrupt`] when it is not one, or contradicts the blocks.
+pub fn parse_column(
+    index: u32,
+    entry: ColumnEntry,
+    bytes: &[u8],
+    blocks: &[BlockEntry],
+) -> Result<ColumnMeta> {
     let bad = |detail: String| FormatError::corrupt("column metadata", detail);
     let archived = access::<ArchivedColumnV1>("column metadata", bytes)?;
     let mut next = 0;

@@ -41,7 +41,9 @@ pub(crate) fn assemble(shape: &Shape, streams: &[OpenStream], rows: usize) -> Re
             expect_rows(stream(*lengths)?.rows(), rows)?;
             let lengths = stream(*lengths)?.array(&DataType::UInt32)?;
             let lengths = lengths.as_primitive::<UInt32Type>();
-            let total = lengths.iter().flatten().map(u64::from).sum::<u64>();
+            // A null list has no elements, whatever stands in for its length.
+            let counted: Vec<u32> = lengths.iter().map(Option::unwrap_or_default).collect();
+            let total = counted.iter().map(|n| u64::from(*n)).sum::<u64>();
             let have = child_rows(child, streams)?;
             if have.is_some_and(|n| n as u64 != total) {
                 return Err(FormatError::corrupt(
@@ -52,7 +54,7 @@ pub(crate) fn assemble(shape: &Shape, streams: &[OpenStream], rows: usize) -> Re
             let total = usize::try_from(total)
                 .map_err(|_| FormatError::corrupt("list column", format!("{total} child rows in a unit")))?;
             let values = assemble(child, streams, total)?;
-            list_array(data_type, lengths.values(), lengths.nulls().cloned(), values)
+            list_array(data_type, &counted, lengths.nulls().cloned(), values)
         }
         Shape::FixedList { validity, size, data_type, child } => {
             expect_rows(stream(*validity)?.rows(), rows)?;

@@ -31,6 +31,8 @@ pub struct Footer {
     pub rows: u64,
     /// Identity of the file.
     pub uuid: [u8; 16],
+    /// Where the section table lies.
+    pub table: Range<u64>,
     /// The sections, each inside the file.
     pub sections: Vec<SectionEntry>,
     /// The block directory, checked for order and bounds.
@@ -153,7 +155,13 @@ impl OpenDecoder {
         let blocks: Vec<BlockEntry> =
             block_bytes.chunks_exact(size_of::<BlockEntry>()).map(pod_read_unaligned).collect();
         check_blocks(&blocks, blocks_section.offset, tail.rows)?;
-        Ok(OpenStep::Done(Footer { rows: tail.rows, uuid: tail.uuid, sections, blocks }))
+        Ok(OpenStep::Done(Footer {
+            rows: tail.rows,
+            uuid: tail.uuid,
+            table: tail.table_offset..tail.table_offset + table_len as u64,
+            sections,
+            blocks,
+        }))
     }
 }
 

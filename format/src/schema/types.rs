@@ -64,6 +64,8 @@ fn encode_type(data_type: &DataType) -> Option<(u8, i64, i64, String)> {
         T::Struct(_) => (33, 0, 0, none()),
         T::List(_) => (34, 0, 0, none()),
         T::LargeList(_) => (35, 0, 0, none()),
+        // A list of nothing has a number of rows that Arrow's kernels lose.
+        T::FixedSizeList(_, n) if *n < 1 => return None,
         T::FixedSizeList(_, n) => (36, i64::from(*n), 0, none()),
         T::Map(_, sorted) => (37, i64::from(*sorted), 0, none()),
         T::ListView(_) => (38, 0, 0, none()),
@@ -124,7 +126,7 @@ fn decode_type(code: u8, p0: i64, p1: i64, text: &str, mut children: Vec<FieldRe
         33 => return Some(T::Struct(Fields::from(children))),
         34 => T::List(only()?),
         35 => T::LargeList(only()?),
-        36 => T::FixedSizeList(only()?, width()?),
+        36 => T::FixedSizeList(only()?, width().filter(|&n| n >= 1)?),
         37 => {
             let entries = only()?;
             // Arrow's own accessors rely on exactly this shape.

@@ -153,9 +153,9 @@ fn name_index(columns: &[ColumnEntry]) -> Vec<u8> {
         out.resize(start + 16, 0);
         out.extend_from_slice(cast_slice(page));
         out.resize(start + NAME_PAGE_BYTES, 0);
-        out[start..start + 4].copy_from_slice(&(page.len() as u32).to_le_bytes());
-        let crc = crc32c(&out[start + 8..]);
-        out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+        out[start + 4..start + 8].copy_from_slice(&(page.len() as u32).to_le_bytes());
+        let crc = crc32c(&out[start + 4..]);
+        out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
     }
     out
 }

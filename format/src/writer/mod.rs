@@ -44,6 +44,8 @@ pub struct WriterOptions {
     pub block_bytes: u64,
     /// Rows after which a block is closed, at most 1,048,576 (the default).
     pub block_rows: u64,
+    /// Most rows of a unit, a power of two: finer splits and smaller steps of a scan, at the price of more pages. Default 65,536.
+    pub unit_rows: usize,
     /// Threads that encode columns. Default 1.
     pub threads: usize,
     /// Columns (top level, leaf) that get a bloom filter a block.
@@ -64,6 +66,7 @@ impl Default for WriterOptions {
             profile: Profile::Default,
             block_bytes: BLOCK_BYTES_DEFAULT,
             block_rows: BLOCK_ROWS_MAX,
+            unit_rows: UNIT_ROWS_MAX,
             threads: 1,
             bloom_columns: Vec::new(),
             bloom_fpp: 0.01,
@@ -201,6 +204,15 @@ impl<W: Write> FileWriter<W> {
             return Err(FormatError::invalid(
                 "writer options",
                 format!("block_rows must be 1 to {BLOCK_ROWS_MAX}, block_bytes and threads at least 1"),
+            ));
+        }
+        if !options.unit_rows.is_power_of_two() || options.unit_rows > UNIT_ROWS_MAX {
+            return Err(FormatError::invalid(
+                "writer options",
+                format!(
+                    "unit_rows is {}, must be a power of two of at most {UNIT_ROWS_MAX}",
+                    options.unit_rows
+                ),
             ));
         }
         let encode = EncodeOptions { profile: options.profile };
@@ -422,7 +434,7 @@ impl<W: Write> FileWriter<W> {
 
     fn choose_unit_rows(&mut self) {
         let per_row = (self.pending_bytes / self.pending_rows.max(1)).max(1);
-        let fit = (UNIT_RAW_BYTES / per_row).clamp(1, UNIT_ROWS_MAX);
+        let fit = (UNIT_RAW_BYTES / per_row).clamp(1, self.options.unit_rows);
         self.unit_rows = if fit.is_power_of_two() { fit } else { fit.next_power_of_two() / 2 };
     }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
-use arrow_json::writer::LineDelimitedWriter;
+use arrow_json::WriterBuilder;
+use arrow_json::writer::{LineDelimited, Writer};
 use arrow_schema::SchemaRef;
 use simd_json::{Buffers, Node};
 
@@ -171,11 +172,13 @@ impl Iterator for Rows {
 
 struct NdjsonSink<'w> {
     name: String,
-    writer: LineDelimitedWriter<Box<dyn Write + Send + 'w>>,
+    writer: Writer<Box<dyn Write + Send + 'w>, LineDelimited>,
 }
 
 pub(super) fn sink<'w>(name: &str, out: Box<dyn Write + Send + 'w>) -> Box<dyn Sink + 'w> {
-    Box::new(NdjsonSink { name: name.to_owned(), writer: LineDelimitedWriter::new(out) })
+    // With nulls, every line names every column, in order: what reads it finds the columns there were.
+    let writer = WriterBuilder::new().with_explicit_nulls(true).build(out);
+    Box::new(NdjsonSink { name: name.to_owned(), writer })
 }
 
 impl Sink for NdjsonSink<'_> {

@@ -32,22 +32,23 @@ impl Cut {
     /// The best cut for a sample, and the bits a value takes with it.
     pub(super) fn best<F: Float>(sample: &[F]) -> Option<(Self, f64)> {
         let bits = F::Bits::BITS as u32;
+        let mut sorted: Vec<u64> = sample.iter().map(|v| v.bits().to_u64()).collect();
+        sorted.sort_unstable();
         (bits - LEFT_BITS_MAX..bits)
-            .map(|right| Self::at(sample, right))
+            .map(|right| Self::at(&sorted, right))
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .filter(|_| !sample.is_empty())
     }
 
-    fn at<F: Float>(sample: &[F], right: u32) -> (Self, f64) {
-        let mut lefts: Vec<u16> = sample.iter().map(|v| (v.bits().to_u64() >> right) as u16).collect();
-        lefts.sort_unstable();
-        let mut counts: Vec<(usize, u16)> =
-            lefts.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])).collect();
+    /// The cut that leaves `right` bits, judged by the ascending bits of a sample.
+    fn at(sorted: &[u64], right: u32) -> (Self, f64) {
+        let runs = sorted.chunk_by(|a, b| a >> right == b >> right);
+        let mut counts: Vec<(usize, u16)> = runs.map(|run| (run.len(), (run[0] >> right) as u16)).collect();
         counts.sort_unstable_by(|a, b| b.cmp(a));
         counts.truncate(CODES);
         let coded: usize = counts.iter().map(|c| c.0).sum();
         let cut = Self { right, left: counts.into_iter().map(|c| c.1).collect() };
-        let cost = cut.cost(sample.len() - coded, sample.len());
+        let cost = cut.cost(sorted.len() - coded, sorted.len());
         (cut, cost)
     }
 

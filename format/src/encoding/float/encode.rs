@@ -17,6 +17,9 @@ use crate::phys::{Lane, PhysType};
 /// Sampled runs, and values in each.
 const SAMPLE_RUNS: usize = 10;
 const SAMPLE_RUN: usize = 64;
+/// Values that ALP's exponents are first tried on, and exponents that are tried on the whole sample.
+const FIRST_ROUND: usize = 128;
+const SECOND_ROUND: usize = 8;
 /// Growth of a sample's cost that makes the choice anew.
 const DRIFT: f64 = 1.1;
 /// What decoding costs beyond that of packed integers, in bits a value of size: forms that save less are not worth it.
@@ -215,7 +218,15 @@ fn choose<F: Float>(sample: &[F], values: &[F], depth: usize, coded: &mut Option
         best.cost
     };
     let mut scratch = vec![F::Bits::from_u64(0); sample.len()];
-    for exponents in Exponents::all::<F>() {
+    // Most exponents lose on a few values; only the best of those are tried on all.
+    let few: Vec<F> = sample.iter().step_by(sample.len().div_ceil(FIRST_ROUND)).copied().collect();
+    let mut tried: Vec<(f64, Exponents)> = Exponents::all::<F>()
+        .into_iter()
+        .map(|e| (alp_cost(e, &few, &mut scratch[..few.len()]), e))
+        .filter(|(cost, _)| cost.is_finite())
+        .collect();
+    tried.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for (_, exponents) in tried.into_iter().take(SECOND_ROUND) {
         let cost = alp_cost(exponents, sample, &mut scratch);
         consider(Form::Alp(exponents), cost);
     }

@@ -21,9 +21,9 @@ const MODE_DICTIONARY: u8 = 4;
 /// The three buffers of a page, not yet written: its size decides whether they will be.
 #[derive(Debug)]
 pub(super) struct Compressed {
-    head: Vec<u8>,
-    parts: Vec<u8>,
-    ends: Vec<u32>,
+    pub(super) head: Vec<u8>,
+    pub(super) parts: Vec<u8>,
+    pub(super) ends: Vec<u32>,
 }
 
 impl Compressed {

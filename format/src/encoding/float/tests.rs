@@ -2,6 +2,7 @@ use arrow_buffer::Buffer;
 use deltalite_alloc::BufferPool;
 use proptest::prelude::*;
 
+use super::pcodec::Compressed;
 use super::*;
 use crate::encoding::fuzz::{aligned, any_tree, damaged};
 use crate::encoding::{DecodeContext, EncodeOptions, Profile};
@@ -193,16 +194,21 @@ fn random_bits_stay_plain() {
     assert_eq!(check(&values), EncodingKind::Plain);
 }
 
-#[test]
-fn compact_uses_pco_where_it_is_smaller() {
-    // A walk with a normal distribution of steps: no decimals, but far from uniform.
+/// A walk with a normal distribution of steps: no decimals, but far from uniform.
+fn walk(n: usize) -> Vec<f64> {
     let mut at = 1e6;
-    let values: Vec<f64> = (0..30_000)
+    let step = |i| (0..8).map(|k| (noise(i * 8 + k) >> 40) as f64 - 8_388_608.0).sum::<f64>() / 64.0;
+    (0..n)
         .map(|i| {
-            at += (0..8).map(|k| (noise(i * 8 + k) >> 40) as f64 - 8_388_608.0).sum::<f64>() / 64.0;
+            at += step(i);
             at
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn compact_uses_pco_where_it_is_smaller() {
+    let values = walk(30_000);
     assert_eq!(check_page(&values, &page(&values, Profile::Compact)), EncodingKind::Pco);
     assert!(sizes(&values, Profile::Compact).0 < sizes(&values, Profile::Default).0);
 }
@@ -300,6 +306,33 @@ proptest! {
     #[test]
     fn hostile_trees_never_panic(tree in any_tree(&[PhysType::F32, PhysType::F64])) {
         touch_all(&tree);
+    }
+
+    #[test]
+    fn damaged_pco_pages_never_panic(
+        n in 1usize..700,
+        drop in 0usize..40,
+        damage in prop::collection::vec((0usize..64, any::<u8>()), 1..4),
+    ) {
+        let head = Compressed::of(&walk(n)).unwrap();
+        let mut bytes = head.head.clone();
+        for (at, value) in &damage {
+            let at = at % bytes.len();
+            bytes[at] = *value;
+        }
+        let mut parts = head.parts.clone();
+        for (at, value) in &damage {
+            // Values that the head tells whole have no parts.
+            let at = at % parts.len().max(1);
+            parts.get_mut(at).into_iter().for_each(|b| *b ^= *value);
+        }
+        parts.truncate(parts.len().saturating_sub(drop));
+        for damaged in [(bytes, head.parts.clone()), (head.head.clone(), parts)] {
+            let ends = vec![damaged.1.len() as u32];
+            let mut out = PageBuilder::new();
+            Compressed { head: damaged.0, parts: damaged.1, ends }.write::<f64>(n, &mut out);
+            touch_all(&aligned(&out.finish(n).unwrap()));
+        }
     }
 
     #[test]

@@ -3,7 +3,12 @@
 use arrow_buffer::Buffer;
 
 use super::bitpack::BitPack;
+use super::delta::Delta;
+use super::dictionary::Dictionary;
+use super::pcodec::Pcodec;
+use super::run_end::RunEnd;
 use super::scratch::Scratch;
+use super::sparse::Sparse;
 use super::test::{IntTest, fill};
 use super::{OutInt, bits_of, extend};
 use crate::encoding::DecodeContext;
@@ -36,7 +41,14 @@ enum Kind<'a> {
     Plain64(&'a [u64]),
     /// One value, canonical.
     Constant(u64),
+    /// First value and step.
+    Sequence(u64, u64),
     BitPack(BitPack<'a>),
+    Delta(Delta<'a>),
+    RunEnd(RunEnd<'a>),
+    Sparse(Sparse<'a>),
+    Dictionary(Dictionary<'a>),
+    Pcodec(Pcodec<'a>),
 }
 
 impl<'a> IntDecoder<'a> {
@@ -44,7 +56,7 @@ impl<'a> IntDecoder<'a> {
     ///
     /// # Errors
     /// [`FormatError::Corrupt`] when the node is not an integer node or contradicts itself.
-    pub fn open(node: NodeView<'a>, _cx: DecodeContext<'a>) -> Result<Self> {
+    pub fn open(node: NodeView<'a>, cx: DecodeContext<'a>) -> Result<Self> {
         if !node.ptype().is_int() {
             return Err(node.corrupt(format!("{:?} is not an integer type", node.ptype())));
         }
@@ -67,7 +79,13 @@ impl<'a> IntDecoder<'a> {
                 }
             }
             EncodingKind::Constant => Kind::Constant(extend(node.p0(), bits, signed)),
+            EncodingKind::Sequence => Kind::Sequence(node.p0(), node.p1()),
             EncodingKind::BitPack => Kind::BitPack(BitPack::open(node)?),
+            EncodingKind::Delta => Kind::Delta(Delta::open(node, cx)?),
+            EncodingKind::RunEnd => Kind::RunEnd(RunEnd::open(node, cx)?),
+            EncodingKind::Sparse => Kind::Sparse(Sparse::open(node, cx)?),
+            EncodingKind::Dictionary => Kind::Dictionary(Dictionary::open(node, cx)?),
+            EncodingKind::Pco => Kind::Pcodec(Pcodec::open(node)?),
             _ => return Err(node.corrupt(format!("no encoding of {ptype:?}"))),
         };
         Ok(Self { node, bits, signed, kind })
@@ -114,7 +132,13 @@ impl<'a> IntDecoder<'a> {
         self.decode_range(start, out, &mut Scratch::new())
     }
 
-    fn decode_range<O: OutInt>(&self, start: usize, out: &mut [O], scratch: &mut Scratch) -> Result<()> {
+    /// As [`IntDecoder::decode`], of rows that exist, into a type that is wide enough.
+    pub(super) fn decode_range<O: OutInt>(
+        &self,
+        start: usize,
+        out: &mut [O],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         let level = Level::current();
         let rows = start..start + out.len();
         match &self.kind {
@@ -123,7 +147,40 @@ impl<'a> IntDecoder<'a> {
             Kind::Plain32(v) => self.copy(level, &v[rows], out),
             Kind::Plain64(v) => self.copy(level, &v[rows], out),
             Kind::Constant(v) => out.fill(O::from_canonical(*v, self.signed)),
-            Kind::BitPack(_) => return self.decode_by_vectors(start, out, scratch),
+            Kind::Sequence(first, step) => {
+                let (bits, signed) = (self.bits, self.signed);
+                O::fill_with(out, signed, |i| sequence_value(*first, *step, start + i, bits, signed));
+            }
+            Kind::BitPack(_) | Kind::Delta(_) => return self.decode_by_vectors(start, out, scratch),
+            Kind::RunEnd(r) => return r.decode_range(start, out, scratch),
+            Kind::Sparse(s) => return s.decode_range(start, out, scratch),
+            Kind::Dictionary(d) => return d.decode_range(start, out, scratch),
+            Kind::Pcodec(p) => return self.decompress(p, start, out),
+        }
+        Ok(())
+    }
+
+    /// Decodes frames into lanes of the stored type, and those into the caller's.
+    fn decompress<O: OutInt>(&self, p: &Pcodec<'_>, start: usize, out: &mut [O]) -> Result<()> {
+        macro_rules! lanes {
+            ($number:ty, $lane:ty) => {{
+                if O::BITS == <$lane>::BITS as usize {
+                    return p.decode::<$number>(start, bytemuck::cast_slice_mut(out));
+                }
+                let mut lanes: Vec<$number> = vec![0; out.len()];
+                p.decode(start, &mut lanes)?;
+                self.copy::<$lane, O>(Level::current(), bytemuck::cast_slice(&lanes), out);
+            }};
+        }
+        match (self.bits, self.signed) {
+            (8, true) => lanes!(i8, u8),
+            (8, false) => lanes!(u8, u8),
+            (16, true) => lanes!(i16, u16),
+            (16, false) => lanes!(u16, u16),
+            (32, true) => lanes!(i32, u32),
+            (32, false) => lanes!(u32, u32),
+            (_, true) => lanes!(i64, u64),
+            (_, false) => lanes!(u64, u64),
         }
         Ok(())
     }
@@ -167,9 +224,15 @@ impl<'a> IntDecoder<'a> {
     }
 
     /// Decodes all rows of vector `v`; `out` has as many.
-    fn decode_vector<O: OutInt>(&self, v: usize, out: &mut [O], scratch: &mut Scratch) -> Result<()> {
+    pub(super) fn decode_vector<O: OutInt>(
+        &self,
+        v: usize,
+        out: &mut [O],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         match &self.kind {
             Kind::BitPack(b) => b.decode_vector(v, out, scratch),
+            Kind::Delta(d) => d.decode_vector(v, out, scratch),
             _ => self.decode_range(v * VECTOR_ROWS, out, scratch),
         }
     }
@@ -198,7 +261,7 @@ impl<'a> IntDecoder<'a> {
     }
 
     /// Takes canonical values, in any order.
-    fn take_canonical(&self, rows: &[u32], out: &mut [u64], scratch: &mut Scratch) -> Result<()> {
+    pub(super) fn take_canonical(&self, rows: &[u32], out: &mut [u64], scratch: &mut Scratch) -> Result<()> {
         let len = self.len();
         if let Some(row) = rows.iter().find(|r| **r as usize >= len) {
             return Err(FormatError::invalid("taking rows", format!("row {row} of a page of {len}")));
@@ -216,39 +279,52 @@ impl<'a> IntDecoder<'a> {
             Kind::Plain64(v) => each(&|r| v[r]),
             Kind::Constant(v) => out.fill(*v),
             Kind::BitPack(b) => {
-                return self
-                    .take_by_vectors(rows, out, scratch, |v, rows, out| b.take_in_vector(v, rows, out));
+                let one_by_one = |v, rows: &[u32], out: &mut [u64]| b.take_in_vector(v, rows, out);
+                return self.take_by_blocks(rows, out, VECTOR_ROWS, scratch, one_by_one, TAKE_DENSE);
             }
+            Kind::Sequence(first, step) => {
+                each(&|r| sequence_value(*first, *step, r, bits, signed));
+            }
+            // Single values are as dear as the block they lie in.
+            Kind::Delta(_) => {
+                return self.take_by_blocks(rows, out, VECTOR_ROWS, scratch, |_, _, _| Ok(()), 0);
+            }
+            Kind::Pcodec(p) => {
+                return self.take_by_blocks(rows, out, p.frame_values(), scratch, |_, _, _| Ok(()), 0);
+            }
+            Kind::RunEnd(r) => return r.take(rows, out, scratch),
+            Kind::Sparse(s) => return s.take(rows, out, scratch),
+            Kind::Dictionary(d) => return d.take(rows, out, scratch),
         }
         Ok(())
     }
 
-    fn take_by_vectors(
+    /// Takes rows block by block: all of a block is decoded where at least `dense` of its rows are taken.
+    fn take_by_blocks(
         &self,
         rows: &[u32],
         out: &mut [u64],
+        block: usize,
         scratch: &mut Scratch,
-        sparse: impl Fn(usize, &[u32], &mut [u64]) -> Result<()>,
+        one_by_one: impl Fn(usize, &[u32], &mut [u64]) -> Result<()>,
+        dense: usize,
     ) -> Result<()> {
+        let mut decoded = Vec::new();
         let mut out = out;
-        for group in rows.chunk_by(|a, b| *a as usize / VECTOR_ROWS == *b as usize / VECTOR_ROWS) {
-            let v = group[0] as usize / VECTOR_ROWS;
+        for group in rows.chunk_by(|a, b| *a as usize / block == *b as usize / block) {
+            let index = group[0] as usize / block;
             let (now, later) = out.split_at_mut(group.len());
             out = later;
-            if group.len() < TAKE_DENSE {
-                sparse(v, group, now)?;
+            if group.len() < dense {
+                one_by_one(index, group, now)?;
                 continue;
             }
-            let n = (self.len() - v * VECTOR_ROWS).min(VECTOR_ROWS);
-            let mut values = scratch.take();
-            let done = self.decode_vector(v, &mut values[..n], scratch);
-            if done.is_ok() {
-                for (row, o) in group.iter().zip(now) {
-                    *o = values[*row as usize % VECTOR_ROWS];
-                }
+            let first = index * block;
+            decoded.resize((self.len() - first).min(block), 0u64);
+            self.decode_range(first, &mut decoded, scratch)?;
+            for (row, o) in group.iter().zip(now) {
+                *o = decoded[*row as usize - first];
             }
-            scratch.give(values);
-            done?;
         }
         Ok(())
     }
@@ -257,61 +333,94 @@ impl<'a> IntDecoder<'a> {
     /// are written, zero past the last row.
     ///
     /// # Errors
-    /// As [`IntDecoder::decode`]; also when `start` is not a multiple of 1,024 or `out` has too few words.
+    /// As [`IntDecoder::decode`]; also when `start` is not a multiple of 64 or `out` has too few words.
     pub fn filter(&self, pred: &IntPred, start: usize, out: &mut [u64], len: usize) -> Result<()> {
         self.filter_test(&IntTest::new(pred, self.bits, self.signed), start, out, len)
     }
 
-    fn filter_test(&self, test: &IntTest, start: usize, out: &mut [u64], len: usize) -> Result<()> {
+    /// As [`IntDecoder::filter`], with the test made.
+    pub(super) fn filter_test(
+        &self,
+        test: &IntTest,
+        start: usize,
+        out: &mut [u64],
+        len: usize,
+    ) -> Result<()> {
         self.check_range(start, len)?;
         let words = len.div_ceil(64);
-        if !start.is_multiple_of(VECTOR_ROWS) || out.len() < words {
+        if !start.is_multiple_of(64) || out.len() < words {
             return Err(FormatError::invalid(
                 "filtering a page",
                 format!("{len} rows from {start} into {} words", out.len()),
             ));
         }
         let out = &mut out[..words];
-        if let Kind::Constant(v) = &self.kind {
-            fill(out, len, test.matches(*v));
-            return Ok(());
-        }
         let mut scratch = Scratch::new();
-        let mut whole = [0u64; VECTOR_ROWS / 64];
-        for (i, out) in out.chunks_mut(VECTOR_ROWS / 64).enumerate() {
-            let v = start / VECTOR_ROWS + i;
-            let rows = (self.len() - v * VECTOR_ROWS).min(VECTOR_ROWS);
-            let wanted = (len - i * VECTOR_ROWS).min(rows);
-            if wanted == rows {
-                self.filter_vector(v, rows, test, out, &mut scratch)?;
-            } else {
-                let whole = &mut whole[..rows.div_ceil(64)];
-                self.filter_vector(v, rows, test, whole, &mut scratch)?;
-                out.copy_from_slice(&whole[..out.len()]);
-                super::test::trim(out, wanted);
+        match &self.kind {
+            Kind::Constant(v) => {
+                fill(out, len, test.matches(*v));
+                Ok(())
             }
+            Kind::RunEnd(r) => r.filter(test, start, out, len, &mut scratch),
+            Kind::Sparse(s) => s.filter(test, start, out, len),
+            Kind::Dictionary(d) => d.filter(test, start, out, len, &mut scratch),
+            Kind::BitPack(b) => self.filter_packed(b, test, start, out, len, &mut scratch),
+            Kind::Pcodec(p) => self.filter_decoded(p.frame_values(), test, start, out, len, &mut scratch),
+            _ => self.filter_decoded(VECTOR_ROWS, test, start, out, len, &mut scratch),
+        }
+    }
+
+    /// Filters vectors by their packed values.
+    fn filter_packed(
+        &self,
+        packed: &BitPack<'a>,
+        test: &IntTest,
+        start: usize,
+        out: &mut [u64],
+        len: usize,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let mut whole = [0u64; VECTOR_ROWS / 64];
+        let mut row = start;
+        let mut rest = out;
+        while row < start + len {
+            let v = row / VECTOR_ROWS;
+            let first = v * VECTOR_ROWS;
+            let rows = (self.len() - first).min(VECTOR_ROWS);
+            let skip = row - first;
+            let wanted = (rows - skip).min(start + len - row);
+            let (now, later) = rest.split_at_mut(wanted.div_ceil(64));
+            if wanted == rows {
+                packed.filter_vector(v, rows, test, now, scratch)?;
+            } else {
+                packed.filter_vector(v, rows, test, &mut whole[..rows.div_ceil(64)], scratch)?;
+                now.copy_from_slice(&whole[skip / 64..][..now.len()]);
+                super::test::trim(now, wanted);
+            }
+            row += wanted;
+            rest = later;
         }
         Ok(())
     }
 
-    fn filter_vector(
+    /// Decodes `block` values at a time and tests those.
+    fn filter_decoded(
         &self,
-        v: usize,
-        rows: usize,
+        block: usize,
         test: &IntTest,
+        start: usize,
         out: &mut [u64],
+        len: usize,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        if let Kind::BitPack(b) = &self.kind {
-            return b.filter_vector(v, rows, test, out, scratch);
+        let mut values = vec![0u64; block.min(len)];
+        for (i, out) in out.chunks_mut(block / 64).enumerate() {
+            let from = i * block;
+            let values = &mut values[..(len - from).min(block)];
+            self.decode_range(start + from, values, scratch)?;
+            test.bits(Level::current(), values, out);
         }
-        let mut values = scratch.take();
-        let done = self.decode_vector(v, &mut values[..rows], scratch);
-        if done.is_ok() {
-            test.bits(Level::current(), &values[..rows], out);
-        }
-        scratch.give(values);
-        done
+        Ok(())
     }
 
     fn check_output<O: OutInt>(&self) -> Result<()> {
@@ -338,4 +447,9 @@ impl<'a> IntDecoder<'a> {
 /// Canonical values in the caller's type.
 fn widen_canonical<O: OutInt>(values: &[u64], signed: bool, out: &mut [O]) {
     O::fill_with(out, signed, |i| values[i]);
+}
+
+#[inline(always)]
+fn sequence_value(first: u64, step: u64, row: usize, bits: u32, signed: bool) -> u64 {
+    extend(first.wrapping_add(step.wrapping_mul(row as u64)), bits, signed)
 }

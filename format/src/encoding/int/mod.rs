@@ -1,17 +1,30 @@
 //! Integers of at most 64 bits.
 //!
 //! * [`decode`] – [`IntDecoder`]: opens a node and decodes ranges, takes rows, evaluates tests;
-//! * [`encode`] – [`IntEncoder`] for streams and [`encode_ints`] for children;
-//! * one file an encoding: [`bitpack`]; plain and constant
+//! * [`encode`] – [`IntEncoder`] for streams and [`encode_ints`] for children; `choose` – which encoding, from a sample;
+//! * one file an encoding: [`bitpack`], `delta`, `run_end`, `sparse`, `dictionary`, `pcodec`; constants, sequences and plain
 //!   values are a line each and stand in `decode` and `encode`;
 //! * `scratch` – vectors that decoders reuse; `test` – [`IntPred`](crate::predicate::IntPred) in the domain of 64 bits.
+//!
+//! | kind | buffers | children | parameters |
+//! |---|---|---|---|
+//! | plain | the values | | |
+//! | constant | | | `p0`: the value |
+//! | sequence | | | `p0`: the first value, `p1`: the step, wrapping in the type's width |
+//! | others | as their files say | | |
 //!
 //! Values travel as *canonical* bits: 64 bits, sign-extended when the type is signed, else zero-extended.
 
 pub mod bitpack;
+mod choose;
 pub mod decode;
+mod delta;
+mod dictionary;
 pub mod encode;
+pub(crate) mod pcodec;
+mod run_end;
 mod scratch;
+mod sparse;
 mod test;
 #[cfg(test)]
 pub(crate) mod tests;

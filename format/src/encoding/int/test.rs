@@ -1,17 +1,18 @@
 //! [`IntPred`] in the domain of canonical 64-bit values.
 
 use crate::kernels::{Level, compare};
+use crate::limits::VECTOR_ROWS;
 use crate::predicate::IntPred;
 
 /// A test as ranges of canonical values, compared by one wrapping subtraction each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct IntTest {
+pub(super) struct IntTest {
     /// Disjoint, ascending in the type's order, as first value and span. Nothing outside the type.
     ranges: Vec<(u64, u64)>,
     /// Members ascending in the type's order when there are too many for ranges.
     set: Option<Vec<u64>>,
     /// Whether the test is inverted.
-    pub(crate) negated: bool,
+    pub(super) negated: bool,
     signed: bool,
 }
 
@@ -20,7 +21,7 @@ const RANGES_MAX: usize = 8;
 
 impl IntTest {
     /// The test as it applies to a type of `bits` bits.
-    pub(crate) fn new(pred: &IntPred, bits: u32, signed: bool) -> Self {
+    pub(super) fn new(pred: &IntPred, bits: u32, signed: bool) -> Self {
         let (min, max) = if signed {
             (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
         } else {
@@ -50,13 +51,18 @@ impl IntTest {
         }
     }
 
+    /// Whether an unsigned value lies in one of some disjoint, ascending ranges of first value and span.
+    pub(super) fn of_ranges(ranges: Vec<(u64, u64)>) -> Self {
+        Self { ranges, set: None, negated: false, signed: false }
+    }
+
     /// The ranges of the positive test.
-    pub(crate) fn ranges(&self) -> &[(u64, u64)] {
+    pub(super) fn ranges(&self) -> &[(u64, u64)] {
         &self.ranges
     }
 
     /// Whether the test is true of a canonical value.
-    pub(crate) fn matches(&self, v: u64) -> bool {
+    pub(super) fn matches(&self, v: u64) -> bool {
         let hit = match &self.set {
             None => self.ranges.iter().any(|(from, span)| v.wrapping_sub(*from) <= *span),
             Some(set) => {
@@ -68,7 +74,7 @@ impl IntTest {
     }
 
     /// Writes the bits of canonical values, whole words, zero past the last value.
-    pub(crate) fn bits(&self, level: Level, values: &[u64], out: &mut [u64]) {
+    pub(super) fn bits(&self, level: Level, values: &[u64], out: &mut [u64]) {
         match (&self.set, self.ranges.as_slice()) {
             (Some(_), _) => {
                 for (word, chunk) in out.iter_mut().zip(values.chunks(64)) {
@@ -78,9 +84,13 @@ impl IntTest {
                         .fold(0, |w, (i, v)| w | u64::from(self.matches(*v) != self.negated) << i);
                 }
             }
-            (None, ranges) => or_ranges(ranges.iter().copied(), out, |from, span, out| {
-                compare::range_bits(level, values, from, span, out);
-            }),
+            (None, ranges) => {
+                for (values, out) in values.chunks(VECTOR_ROWS).zip(out.chunks_mut(VECTOR_ROWS / 64)) {
+                    or_ranges(ranges.iter().copied(), out, |from, span, out| {
+                        compare::range_bits(level, values, from, span, out);
+                    });
+                }
+            }
         }
         if self.negated {
             invert(out, values.len());
@@ -88,8 +98,8 @@ impl IntTest {
     }
 }
 
-/// Ors the bits that `one` writes for each range.
-pub(crate) fn or_ranges<L: Copy>(
+/// Ors the bits of one vector that `one` writes for each range.
+pub(super) fn or_ranges<L: Copy>(
     mut ranges: impl Iterator<Item = (L, L)>,
     out: &mut [u64],
     mut one: impl FnMut(L, L, &mut [u64]),
@@ -99,7 +109,7 @@ pub(crate) fn or_ranges<L: Copy>(
         return;
     };
     one(from, span, out);
-    let mut more = [0u64; crate::limits::VECTOR_ROWS / 64];
+    let mut more = [0u64; VECTOR_ROWS / 64];
     for (from, span) in ranges {
         let more = &mut more[..out.len()];
         one(from, span, more);
@@ -108,7 +118,7 @@ pub(crate) fn or_ranges<L: Copy>(
 }
 
 /// Inverts `len` bits and leaves the rest of the last word zero.
-pub(crate) fn invert(out: &mut [u64], len: usize) {
+pub(super) fn invert(out: &mut [u64], len: usize) {
     for word in &mut *out {
         *word = !*word;
     }
@@ -116,13 +126,13 @@ pub(crate) fn invert(out: &mut [u64], len: usize) {
 }
 
 /// Sets or clears `len` bits.
-pub(crate) fn fill(out: &mut [u64], len: usize, value: bool) {
+pub(super) fn fill(out: &mut [u64], len: usize, value: bool) {
     out.fill(if value { u64::MAX } else { 0 });
     trim(out, len);
 }
 
 /// Clears the bits past `len` in the last word.
-pub(crate) fn trim(out: &mut [u64], len: usize) {
+pub(super) fn trim(out: &mut [u64], len: usize) {
     if !len.is_multiple_of(64)
         && let Some(last) = out.get_mut(len / 64)
     {
@@ -132,7 +142,24 @@ pub(crate) fn trim(out: &mut [u64], len: usize) {
 
 impl IntTest {
     /// Whether members are looked up rather than compared as ranges.
-    pub(crate) fn is_large_set(&self) -> bool {
+    pub(super) fn is_large_set(&self) -> bool {
         self.set.is_some()
+    }
+}
+
+/// Sets bits `from .. to`.
+pub(super) fn set_range(out: &mut [u64], from: usize, to: usize) {
+    if from >= to {
+        return;
+    }
+    let (first, last) = (from / 64, (to - 1) / 64);
+    let head = u64::MAX << (from % 64);
+    let tail = u64::MAX >> (63 - (to - 1) % 64);
+    if first == last {
+        out[first] |= head & tail;
+    } else {
+        out[first] |= head;
+        out[first + 1..last].fill(u64::MAX);
+        out[last] |= tail;
     }
 }

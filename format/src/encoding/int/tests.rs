@@ -5,6 +5,7 @@ use deltalite_alloc::BufferPool;
 use proptest::prelude::*;
 
 use super::*;
+use crate::encoding::dictionary::ChunkDictionary;
 use crate::encoding::{DecodeContext, EncodeOptions, Profile};
 use crate::kernels::Level;
 use crate::page::{EncodingKind, PageBuilder, PageView};
@@ -69,7 +70,7 @@ fn check<T: Lane + OutInt>(values: &[T], ptype: PhysType, page: &Buffer, preds: 
         );
     }
     for pred in preds {
-        for start in (0..n).step_by(1024) {
+        for start in (0..n).step_by(1024).chain([64, 960, 1088]).filter(|s| *s < n) {
             for len in [n - start, (n - start).min(1024), (n - start).min(100)] {
                 let mut out = vec![u64::MAX; len.div_ceil(64)];
                 decoder.filter(pred, start, &mut out, len).unwrap();
@@ -251,4 +252,76 @@ fn portable_code_reads_and_writes_the_same_pages() {
     Level::force_portable(false);
     assert_eq!(fast.as_slice(), slow.as_slice());
     check(&values, PhysType::I64, &slow, &[IntPred::Range { lo: 100, hi: 5000, negated: false }]);
+}
+
+#[test]
+fn pages_of_a_chunk_share_a_dictionary() {
+    let mut state = 1u64;
+    let values: Vec<u64> = (0..100_000u64)
+        .map(|i| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Each value occurs; after the first round in no order.
+            (if i < 9973 { i } else { (state >> 33) % 9973 }).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        })
+        .collect();
+    for ptype in [PhysType::I64, PhysType::U64] {
+        let mut encoder = IntEncoder::new(ptype, options(false));
+        // The choice stays from chunk to chunk, the values do not.
+        for _ in 0..2 {
+            let pages: Vec<Buffer> = values
+                .chunks(50_000)
+                .map(|values| {
+                    let mut out = PageBuilder::new();
+                    encoder.encode(values, &mut out).unwrap();
+                    aligned(&out.finish(values.len()).unwrap())
+                })
+                .collect();
+            let dictionary = aligned(&encoder.finish_chunk().unwrap().unwrap());
+            let dictionary = ChunkDictionary::open(&dictionary, ptype, false, BufferPool::global()).unwrap();
+            assert_eq!(dictionary.len(), 9973);
+            for (page, values) in pages.iter().zip(values.chunks(50_000)) {
+                let view = PageView::parse(page).unwrap();
+                assert_eq!(view.root().kind(), EncodingKind::Dictionary);
+                assert!(page.len() < values.len() * 2);
+                assert!(IntDecoder::open(view.root(), context()).is_err());
+                let cx = DecodeContext { dictionary: Some(&dictionary), ..context() };
+                let decoder = IntDecoder::open(view.root(), cx).unwrap();
+                let mut out = vec![0u64; values.len()];
+                decoder.decode(0, &mut out).unwrap();
+                assert_eq!(out, values);
+                let pred = IntPred::Range { lo: wide(values[7], ptype), hi: i128::MAX, negated: false };
+                let mut bits = vec![0; values.len().div_ceil(64)];
+                decoder.filter(&pred, 0, &mut bits, values.len()).unwrap();
+                let want = values.iter().map(|v| pred.matches(wide(*v, ptype)));
+                assert!(want.enumerate().all(|(i, w)| w == (bits[i / 64] >> (i % 64) & 1 == 1)));
+            }
+        }
+        assert!(encoder.finish_chunk().unwrap().is_none());
+    }
+}
+
+#[test]
+fn choices_suit_the_data() {
+    let kinds = |values: &[u64]| PageView::parse(&page(values, PhysType::I64, false)).unwrap().kinds();
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    let n = 65_536;
+    let sorted: Vec<u64> = (0..n as u64).map(|i| i / 4 + i / 32 * 24).collect();
+    assert_eq!(kinds(&sorted), [EncodingKind::Delta, EncodingKind::BitPack]);
+    let random: Vec<u64> = (0..n).map(|_| 1000 + next() % 4096).collect();
+    assert_eq!(kinds(&random), [EncodingKind::BitPack]);
+    let hundreds: Vec<u64> = (0..n).map(|_| (next() % 50 + 1) * 100).collect();
+    assert_eq!(kinds(&hundreds), [EncodingKind::BitPack]);
+    assert!(page(&hundreds, PhysType::I64, false).len() < n * 6 / 8 + 1000);
+    let runs: Vec<u64> = (0..n as u64).map(|i| (i / 700).wrapping_mul(0x9E37_79B9)).collect();
+    assert_eq!(kinds(&runs)[0], EncodingKind::RunEnd);
+    let rare: Vec<u64> = (0..n).map(|_| if next() % 1000 == 0 { next() } else { 1 << 40 }).collect();
+    assert_eq!(kinds(&rare)[0], EncodingKind::Sparse);
+    let few: Vec<u64> = (0..n).map(|_| (next() % 20).wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
+    assert_eq!(kinds(&few)[0], EncodingKind::Dictionary);
+    assert_eq!(kinds(&(0..n as u64).map(|i| i * 12).collect::<Vec<_>>()), [EncodingKind::Sequence]);
+    assert_eq!(kinds(&vec![7; n]), [EncodingKind::Constant]);
 }

@@ -91,14 +91,14 @@ fn constants_take_one_value() {
 #[test]
 fn each_form_is_chosen_where_it_is_small() {
     let noise = |i: i128| i.wrapping_mul(0x1E37_79B9_7F4A_7C15_F39C_C060_5CED_C835).rotate_left(51);
-    let of = |f: &dyn Fn(i128) -> i128| check128(&(0..5000).map(f).collect::<Vec<_>>());
+    let of = |f: &dyn Fn(i128) -> i128| check128(&(0..20_000).map(f).collect::<Vec<_>>());
     assert_eq!(of(&|i| i * 1000 - 77), EncodingKind::Narrow);
     assert_eq!(of(&|i| (1 << 100) + i % 999), EncodingKind::Narrow);
-    assert_eq!(of(&|i| (1 << 64) - 2500 + i), EncodingKind::Narrow);
-    assert_eq!(of(&|i| (1 << 63) - 2500 + i), EncodingKind::Narrow);
+    assert_eq!(of(&|i| (1 << 64) - 10_000 + i), EncodingKind::Narrow);
+    assert_eq!(of(&|i| (1 << 63) - 10_000 + i), EncodingKind::Narrow);
     assert_eq!(of(&|i| noise(noise(i) & 63)), EncodingKind::Dictionary);
     assert_eq!(of(&|i| noise(noise(i) & 511)), EncodingKind::Dictionary);
-    let random: Vec<i128> = (0..5000).map(noise).collect();
+    let random: Vec<i128> = (0..5000).map(|i| noise(noise(i) ^ noise(i * i) >> 61)).collect();
     check128(&random);
     assert_eq!(check_page(&random, &page(&random, Profile::Default)), EncodingKind::Plain);
 }
