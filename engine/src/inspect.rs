@@ -8,7 +8,8 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("ids.dlb");
 //! # deltalite::write_file(&path, &batch.schema(), [Ok(batch)], Default::default())?;
-//! let report = deltalite::inspect::inspect(&deltalite::open(&path)?)?;
+//! let file = deltalite::open(&path)?;
+//! let report = deltalite::inspect::inspect(&file)?;
 //! assert_eq!((report.rows, report.columns[0].name.as_str()), (1000, "id"));
 //! assert_eq!(report.columns[0].max.as_deref(), Some("999"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
