@@ -65,7 +65,7 @@ struct Common {
 struct Generate {
     #[command(flatten)]
     common: Common,
-    /// Tables: lineitem, orders, wide, a Parquet file, or a folder of Parquet files (for size_tables)
+    /// Tables: lineitem, orders, wide, numbers, a Parquet file, or a folder of Parquet files (for size_tables)
     #[arg(long, value_delimiter = ',', default_value = "lineitem,orders,wide", value_name = "TABLE,…")]
     data: Vec<Source>,
 }
@@ -194,6 +194,11 @@ impl Plan {
         let wide_cases = [Case::OpenWide, Case::OpenWideProject];
         let wide = self.cases.iter().any(|case| wide_cases.contains(case));
         let wide = wide.then(|| data::wide::open(&self.common.data_dir)).transpose()?;
+        let plain_cases = [Case::ColdScan, Case::ColdCpu, Case::Copies, Case::ForegroundP99];
+        let plain =
+            self.common.subject == SUBJECT && self.cases.iter().any(|case| plain_cases.contains(case));
+        let numbers = plain.then(|| data::wide::numbers(&self.common.data_dir)).transpose()?;
+        let synthetic = Synthetic { wide, numbers };
 
         let machine = Machine::detect(&self.common.data_dir);
         let progress = Progress::steps("measuring", (jobs.len() * self.cores.len()) as u64);
@@ -203,9 +208,8 @@ impl Plan {
         for cores in &self.cores {
             // The last cores: the first one usually serves interrupts.
             let chosen = &allowed[allowed.len() - cores..];
-            let (found, names) = cpu::on_cores(chosen, || {
-                self.lane(*cores, &jobs, &folders, wide.as_ref(), &files, &progress)
-            })?;
+            let (found, names) =
+                cpu::on_cores(chosen, || self.lane(*cores, &jobs, &folders, &synthetic, &files, &progress))?;
             outcome.extend(found);
             libraries = names;
         }
@@ -224,7 +228,13 @@ impl Plan {
             machine,
             subject: self.common.subject.clone(),
             libraries,
-            tables: jobs.iter().map(|job| &job.table).chain(&wide).map(measured).collect(),
+            tables: jobs
+                .iter()
+                .map(|job| &job.table)
+                .chain(&synthetic.wide)
+                .chain(&synthetic.numbers)
+                .map(measured)
+                .collect(),
             budget: self.budget,
             noise_floor: outcome.noise_floor(),
             noise: outcome.noise,
@@ -246,7 +256,7 @@ impl Plan {
         cores: usize,
         jobs: &[Job],
         folders: &[(String, Vec<Table>)],
-        wide: Option<&Table>,
+        synthetic: &Synthetic,
         files: &Files,
         progress: &Progress,
     ) -> Result<(Outcome, Vec<Library>)> {
@@ -293,12 +303,24 @@ impl Plan {
                 write::size_tables(&mut lane, folder, tables)?;
             }
         }
-        if let Some(wide) = wide {
+        if let Some(wide) = &synthetic.wide {
             open::run(&mut lane, wide, &self.cases)?;
+        }
+        if let Some(numbers) = &synthetic.numbers {
+            cold::plain(&mut lane, numbers, &self.cases)?;
+            engine::plain(&mut lane, numbers, &self.cases)?;
         }
         let libraries = lane.formats().iter().map(|format| library(*format)).collect();
         Ok((lane.outcome, libraries))
     }
+}
+
+/// Tables made for single cases.
+struct Synthetic {
+    /// For opening.
+    wide: Option<Table>,
+    /// For what concerns plain values.
+    numbers: Option<Table>,
 }
 
 fn measured(table: &Table) -> Measured {

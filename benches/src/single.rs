@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use deltalite_shard::device::{ByteRange, raw_loop};
 
+use crate::caches::make_cold;
 use crate::cases::files::Files;
 use crate::cases::scan::request;
 use crate::cases::{Case, Title};
@@ -26,7 +27,7 @@ pub struct Single {
     /// The case: write, decode, projection, filter, random
     #[arg(long, default_value = "decode", value_name = "CASE")]
     case: Case,
-    /// The table: lineitem, orders, wide, or a Parquet file
+    /// The table: lineitem, orders, wide, numbers, or a Parquet file
     #[arg(long, default_value = "lineitem", value_name = "TABLE")]
     data: Source,
     /// Scale factor of the TPC-H tables
@@ -44,6 +45,9 @@ pub struct Single {
     /// Folder of generated tables and written files
     #[arg(long, default_value = "target/bench-data", value_name = "FOLDER")]
     data_dir: PathBuf,
+    /// Push the file out of all caches before each call, which is not timed
+    #[arg(long)]
+    cold: bool,
     /// Print the median in milliseconds and nothing else
     #[arg(long)]
     quiet: bool,
@@ -83,6 +87,7 @@ impl Single {
             Source::Lineitem => format!("lineitem at scale factor {}", self.sf),
             Source::Orders => format!("orders at scale factor {}", self.sf),
             Source::Wide => "the wide table".to_owned(),
+            Source::Numbers => "the table of numbers".to_owned(),
             Source::Path(path) => path.display().to_string(),
         }
     }
@@ -97,14 +102,22 @@ impl Single {
         let files = Files::new(&self.data_dir, true);
         let path = files.written(table, format, WriteOptions::default())?;
         if self.case == Case::Write {
-            return self.repeat(|| format.write(table, &path, WriteOptions::default()));
+            return self.repeat(|| Ok(()), || format.write(table, &path, WriteOptions::default()));
         }
         let request = request(self.case, &Workload::of(table)?).ok_or_else(|| {
             let title = Title::new(self.case, &table.name);
             BenchError::Usage(format!("{} can't be run alone on {}", title.name, title.data))
         })?;
-        let file = format.open(&path, Residence::Memory)?;
-        self.repeat(|| {
+        let residence = if self.cold { Residence::Disk } else { Residence::Memory };
+        let file = format.open(&path, residence)?;
+        let prepare = || {
+            if self.cold {
+                format.drop_caches()?;
+                make_cold(&path)?;
+            }
+            Ok(())
+        };
+        self.repeat(prepare, || {
             file.scan(&request, &|batch| {
                 std::hint::black_box(batch);
                 Ok(())
@@ -113,11 +126,16 @@ impl Single {
     }
 
     /// Calls once to warm up, then until it was often or long enough; seconds of each call.
-    fn repeat(&self, mut call: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+    fn repeat(
+        &self,
+        prepare: impl Fn() -> Result<()>,
+        mut call: impl FnMut() -> Result<()>,
+    ) -> Result<Vec<f64>> {
         call()?;
         let end = Instant::now() + Duration::from_secs_f64(self.seconds.clamp(0.0, 1e6));
         let mut seconds = Vec::new();
         loop {
+            prepare()?;
             let start = Instant::now();
             call()?;
             seconds.push(start.elapsed().as_secs_f64());

@@ -99,6 +99,22 @@ impl BitMask {
         n
     }
 
+    /// Whether any row of `start..end` is selected.
+    pub fn any_range(&self, start: usize, end: usize) -> bool {
+        if start >= end {
+            return false;
+        }
+        let (first, last) = (start / 64, (end - 1) / 64);
+        let head = u64::MAX << (start % 64);
+        let tail = u64::MAX >> (63 - (end - 1) % 64);
+        if first == last {
+            return self.words[first] & head & tail != 0;
+        }
+        self.words[first] & head != 0
+            || self.words[first + 1..last].iter().any(|&w| w != 0)
+            || self.words[last] & tail != 0
+    }
+
     /// Whether no row is selected.
     pub fn none(&self) -> bool {
         self.words.iter().all(|&w| w == 0)
@@ -148,6 +164,28 @@ impl BitMask {
                 word &= word - 1;
             }
             i += take;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_counted_and_found() {
+        for len in [1usize, 63, 64, 65, 130, 200] {
+            for set in (0..len).step_by(7) {
+                let mut mask = BitMask::zeros(len);
+                mask.set(set);
+                for start in 0..=len {
+                    for end in start..=len {
+                        let hit = (start..end).contains(&set);
+                        assert_eq!(mask.any_range(start, end), hit, "{set} in {start}..{end}");
+                        assert_eq!(mask.count_range(start, end), usize::from(hit));
+                    }
+                }
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::caches::make_cold;
 use crate::data::Table;
 use crate::error::{BenchError, Result};
 use crate::formats::deltalite::DeltaLite;
-use crate::formats::{Format, Request, Residence, SUBJECT, WriteOptions};
+use crate::formats::{Format, Request, Residence, WriteOptions};
 use crate::measure::{Contestant, Residue};
 
 /// Bytes of a read of the raw loop: what scans coalesce to at most.
@@ -22,16 +22,7 @@ const RAW_DEPTH: u32 = 16;
 
 /// Runs the cold cases wanted on one table.
 pub fn run(lane: &mut Lane<'_>, table: &Table, cases: &[Case]) -> Result<()> {
-    if !cases.iter().any(|case| matches!(case, Case::ColdScan | Case::ColdCpu)) {
-        return Ok(());
-    }
-    if cases.contains(&Case::ColdScan) {
-        with_peers(lane, table)?;
-    }
-    if lane.subject.name() == SUBJECT {
-        plain(lane, table, cases)?;
-    }
-    Ok(())
+    if cases.contains(&Case::ColdScan) { with_peers(lane, table) } else { Ok(()) }
 }
 
 /// The subject as it is by default against all peers, and against a bare loop over its file.
@@ -51,7 +42,10 @@ fn with_peers(lane: &mut Lane<'_>, table: &Table) -> Result<()> {
 
 /// Plain values against a bare loop: nothing to decode, so what is left is the price of the engine. Elapsed time with
 /// checksums on, processor time without.
-fn plain(lane: &mut Lane<'_>, table: &Table, cases: &[Case]) -> Result<()> {
+pub fn plain(lane: &mut Lane<'_>, table: &Table, cases: &[Case]) -> Result<()> {
+    if !cases.iter().any(|case| matches!(case, Case::ColdScan | Case::ColdCpu)) {
+        return Ok(());
+    }
     let data = format!("{} plain", table.name);
     let checked = DeltaLite::new(Profile::Plain, lane.engine);
     let unchecked = DeltaLite::new(Profile::Plain, lane.engine).verifying(Verify::Off);

@@ -25,6 +25,8 @@ pub enum Source {
     Orders,
     /// The wide synthetic table with 400 columns of mixed types.
     Wide,
+    /// Numbers without a pattern, which are stored as they are.
+    Numbers,
     /// A Parquet file, or a folder of them.
     Path(PathBuf),
 }
@@ -37,10 +39,11 @@ impl std::str::FromStr for Source {
             "lineitem" => Self::Lineitem,
             "orders" => Self::Orders,
             "wide" => Self::Wide,
+            "numbers" => Self::Numbers,
             path if Path::new(path).exists() => Self::Path(PathBuf::from(path)),
             other => {
                 return Err(BenchError::Usage(format!(
-                    "--data {other}: neither lineitem, orders or wide nor an existing Parquet file or folder"
+                    "--data {other}: neither lineitem, orders, wide or numbers nor an existing Parquet file or folder"
                 )));
             }
         })
@@ -54,6 +57,7 @@ pub fn prepare(source: &Source, scale: f64, folder: &Path) -> Result<Vec<Table>>
         Source::Lineitem => vec![tpch::table(tpch::Kind::Lineitem, scale, folder)?],
         Source::Orders => vec![tpch::table(tpch::Kind::Orders, scale, folder)?],
         Source::Wide => vec![wide::mixed(folder)?],
+        Source::Numbers => vec![wide::numbers(folder)?],
         Source::Path(path) => external::tables(path, folder)?,
     })
 }

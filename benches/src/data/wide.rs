@@ -26,6 +26,23 @@ const MIXED_COLUMNS: usize = 400;
 const MIXED_ROWS: usize = 131_072;
 const MIXED_BATCH_ROWS: usize = 16_384;
 
+const NUMBERS_BATCH_ROWS: usize = 65_536;
+const NUMBERS_BATCHES: usize = 64;
+const NUMBERS: [Shape; 12] = [
+    Shape::Noise,
+    Shape::Uniform,
+    Shape::Noise,
+    Shape::Uniform,
+    Shape::Noise,
+    Shape::Uniform,
+    Shape::Noise,
+    Shape::Uniform,
+    Shape::ShortNoise,
+    Shape::Float,
+    Shape::ShortNoise,
+    Shape::Float,
+];
+
 const WORDS: [&str; 24] = [
     "alpha", "amber", "basalt", "cedar", "delta", "ember", "fjord", "garnet", "harbor", "indigo", "jasper",
     "krill", "lantern", "meadow", "nickel", "opal", "pewter", "quartz", "russet", "sable", "thistle",
@@ -52,6 +69,12 @@ pub fn mixed(folder: &Path) -> Result<Table> {
     })
 }
 
+/// 12 columns of integers and floats without a pattern: values that lie in a plain page as they lie in Arrow's arrays.
+pub fn numbers(folder: &Path) -> Result<Table> {
+    let path = folder.join(format!("numbers-{}x{NUMBERS_BATCHES}.arrow", NUMBERS.len()));
+    cached("numbers", &path, NUMBERS.len(), NUMBERS_BATCHES, NUMBERS_BATCH_ROWS, |column| NUMBERS[column])
+}
+
 /// What a column of the wide tables looks like.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
@@ -69,6 +92,12 @@ enum Shape {
     Double,
     /// Noise.
     Float,
+    /// Noise of 64 bits.
+    Noise,
+    /// Noise of 32 bits.
+    ShortNoise,
+    /// Uniform over 0..1, 64 bits.
+    Uniform,
     /// Decimal with 2 places, up to 100,000.
     Price,
     /// One of 24 words.
@@ -142,6 +171,13 @@ impl Shape {
             }
             Self::Float => {
                 Arc::new(Float32Array::from_iter_values((0..rows).map(|_| random.random::<f32>())))
+            }
+            Self::Noise => Arc::new(Int64Array::from_iter_values((0..rows).map(|_| random.random::<i64>()))),
+            Self::ShortNoise => {
+                Arc::new(Int32Array::from_iter_values((0..rows).map(|_| random.random::<i32>())))
+            }
+            Self::Uniform => {
+                Arc::new(Float64Array::from_iter_values((0..rows).map(|_| random.random::<f64>())))
             }
             Self::Price => Arc::new(
                 Decimal128Array::from_iter_values((0..rows).map(|_| random.random_range(0..10_000_000_i128)))

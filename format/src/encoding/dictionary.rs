@@ -11,6 +11,8 @@ use super::fixed::FixedDecoder;
 use super::int::{IntDecoder, encode_ints};
 use super::{DecodeContext, EncodeOptions};
 use crate::error::{FormatError, Result};
+use crate::kernels::gather::gather_views;
+use crate::kernels::{Level, extent};
 use crate::limits::{CASCADE_DEPTH_MAX, VECTOR_ROWS};
 use crate::page::{NodeView, PageBuilder, PageView};
 use crate::phys::PhysType;
@@ -154,8 +156,7 @@ impl<'a> Codes<'a> {
             let n = (VECTOR_ROWS - row % VECTOR_ROWS).min(start + len - row);
             let codes = &mut scratch[..n];
             self.ints.decode(row, codes)?;
-            let most = codes.iter().fold(0, |most, c| most.max(c.to_u64()));
-            if most >= self.distinct as u64 {
+            if extent::max(Level::current(), codes).to_u64() >= self.distinct as u64 {
                 return Err(self.outside());
             }
             each(row - start, codes);
@@ -165,24 +166,34 @@ impl<'a> Codes<'a> {
     }
 
     /// Writes `values[code]` of rows from `start` on to `out`. There must be as many values as the codes were opened with.
-    pub(crate) fn gather<V: Copy>(&self, start: usize, values: &[V], out: &mut [V]) -> Result<()> {
-        assert!(values.len() >= self.distinct, "codes were opened for fewer values");
-        let len = out.len();
-        macro_rules! gather {
-            ($t:ty) => {
-                self.vectors::<$t>(start, len, |at, codes| {
-                    for (out, &code) in out[at..at + codes.len()].iter_mut().zip(codes) {
-                        // SAFETY: `vectors` hands out codes below `distinct`, and there are at least that many values.
-                        *out = unsafe { *values.get_unchecked(code as usize) };
-                    }
-                })
-            };
-        }
+    pub(crate) fn gather(&self, start: usize, values: &[u128], out: &mut [u128]) -> Result<()> {
         match self.width {
-            1 => gather!(u8),
-            2 => gather!(u16),
-            _ => gather!(u32),
+            1 => self.gather_lanes::<u8>(start, values, out),
+            2 => self.gather_lanes::<u16>(start, values, out),
+            _ => self.gather_lanes::<u32>(start, values, out),
         }
+    }
+
+    fn gather_lanes<T>(&self, start: usize, values: &[u128], out: &mut [u128]) -> Result<()>
+    where
+        T: crate::phys::Lane + super::int::OutInt,
+    {
+        let values = values.get(..self.distinct).ok_or_else(|| self.outside())?;
+        let level = Level::current();
+        let mut scratch = [T::from_u64(0); VECTOR_ROWS];
+        let mut row = start;
+        let mut rest = out;
+        while !rest.is_empty() {
+            let n = (VECTOR_ROWS - row % VECTOR_ROWS).min(rest.len());
+            let (now, later) = rest.split_at_mut(n);
+            self.ints.decode(row, &mut scratch[..n])?;
+            if !gather_views(level, &scratch[..n], values, now) {
+                return Err(self.outside());
+            }
+            row += n;
+            rest = later;
+        }
+        Ok(())
     }
 
     /// Calls `each(row - start, code)` for `len` rows from `start` on.

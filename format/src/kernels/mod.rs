@@ -6,6 +6,7 @@
 //! * [`compare`] – ranges of values to bits;
 //! * [`gather`] – codes to values; [`prefix`] – differences to values;
 //! * [`extent`] – smallest and largest value;
+//! * [`views`] – strings to Arrow views;
 //! * [`alp`] – floats that were decimals; [`total_order`] – floats to bits.
 //!
 //! Every kernel is one plain loop, `inline(always)` into functions that differ only in the instructions they may use, so the
@@ -19,6 +20,7 @@ pub mod gather;
 pub mod level;
 pub mod prefix;
 pub mod total_order;
+pub mod views;
 pub mod widen;
 
 pub use level::Level;

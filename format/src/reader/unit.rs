@@ -279,7 +279,7 @@ impl UnitScan {
                 let mut row = 0;
                 for page in chunk.unit(self.task.unit) {
                     let end = row + page.values as usize;
-                    if (whole || mask.count_range(row, end) > 0) && !self.pages.contains_key(&page.offset) {
+                    if (whole || mask.any_range(row, end)) && !self.pages.contains_key(&page.offset) {
                         out.push(*page);
                     }
                     row = end;
@@ -364,7 +364,7 @@ impl UnitScan {
                 self.plan.columns[slot].chunk(0, self.task.block).map_or(&[][..], |c| c.unit(self.task.unit))
             {
                 let end = row + page.values as usize;
-                self.counts.pages_skipped += u64::from(end <= mask.len() && mask.count_range(row, end) == 0);
+                self.counts.pages_skipped += u64::from(end <= mask.len() && !mask.any_range(row, end));
                 row = end;
             }
         }
@@ -545,7 +545,7 @@ fn filter_leaf(
     let rows = candidates.len();
     let mut out = BitMask::zeros(rows);
     stream.for_range(0, rows, |first, page, _, n| {
-        if candidates.count_range(first, first + n) == 0 {
+        if !candidates.any_range(first, first + n) {
             return Ok(());
         }
         let mut mask = BitMask::zeros(n);

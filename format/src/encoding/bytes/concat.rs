@@ -65,10 +65,12 @@ pub(super) struct Rows<'d> {
     pub(super) first: usize,
     /// Their lengths.
     pub(super) lengths: &'d [u32],
-    /// The bytes they lie in: all that were decoded so far into the same place, or the page's.
+    /// The bytes they lie in, and others: the place they were decoded into, or the page's.
     pub(super) bytes: &'d [u8],
     /// Where the first starts in `bytes`.
     pub(super) at: usize,
+    /// Where what was decoded so far ends in `bytes`.
+    pub(super) end: usize,
 }
 
 impl Rows<'_> {
@@ -228,7 +230,7 @@ impl<'a> Concat<'a> {
                     format!("rows {wanted:?} of {own} bytes reach past their {}", end - start),
                 ));
             }
-            let rows = Rows { first: row, lengths, bytes: &bytes[..end], at: start + skipped };
+            let rows = Rows { first: row, lengths, bytes, at: start + skipped, end };
             if utf8 {
                 check_utf8(rows.own_bytes(), lengths)?;
             }

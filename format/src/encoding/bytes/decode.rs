@@ -112,7 +112,7 @@ impl<'a> BytesDecoder<'a> {
                 let mut out = self.scratch(c.capacity(&range))?;
                 let mut used = 0;
                 c.scan(range, out.as_mut_slice(), true, self.cx.utf8, |rows| {
-                    used = rows.bytes.len();
+                    used = rows.end;
                     write(rows, views);
                     Ok(())
                 })?;

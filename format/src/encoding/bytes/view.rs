@@ -1,26 +1,11 @@
 //! Arrow's views: 16 bytes a value.
 //!
-//! ```text
-//! bits 0..32    length
-//! length ≤ 12:  bits 32..128  the bytes, then zeros
-//! else:         bits 32..64   the first four bytes
-//!               bits 64..96   which buffer
-//!               bits 96..128  offset in the buffer
-//! ```
+//! [`views`](crate::kernels::views) has the layout.
 
-/// Longest value that lies in its view.
-pub(super) const INLINE_MAX: u32 = 12;
+use crate::kernels::Level;
+use crate::kernels::views;
 
-/// Keeps the first `i` bytes.
-const KEEP: [u128; 13] = {
-    let mut keep = [0; 13];
-    let mut i = 0;
-    while i < 13 {
-        keep[i] = (1 << (8 * i)) - 1;
-        i += 1;
-    }
-    keep
-};
+pub(super) use crate::kernels::views::INLINE_MAX;
 
 /// The view of a value of at most 12 bytes.
 #[inline(always)]
@@ -78,22 +63,12 @@ pub(super) fn view_bytes<'a>(view: &'a u128, data: &'a [arrow_buffer::Buffer]) -
 /// Writes the views of values that lie one after another from `at` on in `bytes`, the contents of `buffer`.
 ///
 /// The values lie inside `bytes`, as the caller has checked.
-#[inline(always)]
 pub(super) fn write_views(out: &mut [u128], lengths: &[u32], bytes: &[u8], mut at: usize, buffer: u32) {
-    for (view, &len) in out.iter_mut().zip(lengths) {
+    let done = views::views(Level::current(), lengths, bytes, at, buffer, out);
+    at += lengths[..done].iter().map(|&n| n as usize).sum::<usize>();
+    for (view, &len) in out.iter_mut().zip(lengths).skip(done) {
         let end = at + len as usize;
-        *view = match bytes.get(at..at + 16) {
-            // One load serves values in and out of the view; only the last ones of a buffer have fewer than 16 bytes behind them.
-            Some(word) => {
-                let mut load = [0; 16];
-                load.copy_from_slice(word);
-                let load = u128::from_le_bytes(load);
-                let short = u128::from(len) | (load & KEEP[len.min(INLINE_MAX) as usize]) << 32;
-                let long = long_view(len, load as u32, buffer, at as u32);
-                if len <= INLINE_MAX { short } else { long }
-            }
-            None => view_of(&bytes[at..end], buffer, at as u32),
-        };
+        *view = view_of(&bytes[at..end], buffer, at as u32);
         at = end;
     }
 }
