@@ -27,7 +27,7 @@ pub struct Salvaged {
 /// Copies every row whose pages are all intact to a new file. `progress` is called with the rows written so far and the source's.
 ///
 /// # Errors
-/// When neither the footer nor the header tells the schema, or reading or writing fails; nothing is left behind then.
+/// When neither the footer nor the header tells the schema, no block is left, or reading or writing fails; nothing is left behind then.
 pub fn salvage(
     source: &Path,
     dest: &Path,
@@ -50,6 +50,12 @@ pub fn salvage(
         Err(first) => DataFile::open_salvaged(source).map_err(|_| first)?,
     };
     let (source_rows, key_values) = (file.meta().rows(), file.meta().key_values().unwrap_or_default());
+    if !footer && source_rows == 0 {
+        return Err(EngineError::foreign(&source.display().to_string())(
+            "no complete block is left, so there is no row to salvage; restore the file from a copy"
+                .to_owned(),
+        ));
+    }
     let mut scan = Scan::of(file.clone()).verify(Verify::Skip).start(shards)?;
     let schema = written_schema(file.meta(), scan.schema())?;
     let out = AtomicFile::create(dest, WriteOptions::default())?;

@@ -418,3 +418,106 @@ fn lists_keep_their_type() {
     ok(at, &["export", "t.dlb", "out.arrow"]);
     assert_eq!(read(&at.join("out.arrow"), &batch), batch);
 }
+
+#[test]
+fn long_conditions_come_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(&at.join("in.parquet"), &rows(1000));
+    ok(at, &["import", "in.parquet", "t.dlb"]);
+    let terms: Vec<String> = (0..20_000).map(|i| format!("id = {}", i * 30)).collect();
+    std::fs::write(at.join("any.sql"), terms.join("\n  OR ")).unwrap();
+    assert_eq!(ok(at, &["scan", "t.dlb", "--count", "--where", "@any.sql"]), "100\n");
+    let list: Vec<String> = (0..20_000).map(|i| format!("'name, \"{i}\"'")).collect();
+    std::fs::write(at.join("list.sql"), format!("name IN ({})", list.join(","))).unwrap();
+    assert_eq!(ok(at, &["scan", "t.dlb", "--count", "--where", "@list.sql"]), "857\n");
+    std::fs::write(at.join("none.sql"), terms.join(" AND ")).unwrap();
+    assert_eq!(ok(at, &["scan", "t.dlb", "--count", "--where", "@none.sql"]), "0\n");
+    let mixed: Vec<String> = (0..5000).map(|i| format!("(id < {i} AND ratio > {i})")).collect();
+    std::fs::write(at.join("mixed.sql"), mixed.join(" OR ")).unwrap();
+    assert_eq!(ok(at, &["scan", "t.dlb", "--count", "--where", "@mixed.sql"]), "0\n");
+    let deep = format!("{}id = 1{}", "(".repeat(5000), ")".repeat(5000));
+    let said = fails(at, 2, &["scan", "t.dlb", "--where", &deep]);
+    assert!(said.contains("nested deeper than") && said.len() < 1000, "{said}");
+    let said = fails(at, 1, &["scan", "t.dlb", "--where", "@gone.sql"]);
+    assert!(said.contains("--> gone.sql"), "{said}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(&at.join("in.parquet"), &rows(10));
+    ok(at, &["import", "in.parquet", "t.dlb"]);
+    std::fs::create_dir(at.join("void")).unwrap();
+    let said = fails(at, 1, &["scan", "void"]);
+    assert!(said.contains("no file in this folder ends in .dlb"), "{said}");
+    let said = fails(at, 1, &["import", "*.xyz", "x.dlb"]);
+    assert!(said.contains("no file matches this pattern"), "{said}");
+    for arguments in [
+        &["import", "in.parquet", "gone/x.dlb"][..],
+        &["export", "t.dlb", "gone/x.csv"],
+        &["salvage", "t.dlb", "gone/x.dlb"],
+    ] {
+        let said = fails(at, 2, arguments);
+        assert!(said.contains("there is no folder gone") && said.contains("help: make it"), "{said}");
+    }
+    let said = fails(at, 2, &["export", "t.dlb", "-"]);
+    assert!(said.contains("standard output: ") && said.contains("--format"), "{said}");
+    assert!(fails(at, 2, &["scan", "t.dlb", "--limit", "-1"]).contains("--limit"));
+    let said = fails(at, 2, &["import", "in.parquet", "x.dlb", "--type", "id=bigitn"]);
+    assert!(said.contains("did you mean \"bigint\"?"), "{said}");
+    assert!(ok(at, &["help"]).contains("Usage: deltalite "));
+}
+
+#[test]
+fn sources_without_content_and_lines_of_other_lengths_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for name in ["empty.csv", "empty.ndjson"] {
+        std::fs::write(at.join(name), "\n").unwrap();
+        let said = fails(at, 1, &["import", name, "x.dlb"]);
+        assert!(said.contains("it is empty") && said.contains("--schema"), "{said}");
+    }
+    assert_eq!(with_stdin(at, &["import", "-", "x.dlb"], b"").status.code(), Some(1));
+    ok(at, &["import", "empty.ndjson", "x.dlb", "--schema", "a:int"]);
+    assert_eq!(ok(at, &["scan", "x.dlb", "-o", "csv"]), "a\n");
+    std::fs::write(at.join("uneven.csv"), "a,b\n1,2\n3,4,5\n").unwrap();
+    let said = fails(at, 1, &["import", "uneven.csv", "y.dlb"]);
+    assert!(
+        said.contains("the line has 3 fields, the first line 2")
+            && said.contains("--> uneven.csv:3")
+            && said.contains("help: quote fields"),
+        "{said}"
+    );
+    assert!(!at.join("y.dlb").exists());
+}
+
+#[test]
+fn reports_read_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::write(at.join("in.ndjson"), "{\"tags\":[\"a\"],\"o\":{\"x\":1}}\n").unwrap();
+    let output = deltalite(at, &["import", "in.ndjson", "t.dlb"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("t.dlb: 1 row, ") && said.contains(" in 1 block, "), "{said}");
+    let inspected: Value = serde_json::from_str(&ok(at, &["inspect", "t.dlb", "--json"])).unwrap();
+    let types: Vec<&str> =
+        inspected["columns"].as_array().unwrap().iter().map(|c| c["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["List(Utf8)", "Struct(\"x\": Int64)"]);
+    assert!(ok(at, &["inspect", "t.dlb"]).starts_with("t.dlb: 1 row, 2 columns, "));
+    assert!(ok(at, &["verify", "t.dlb"]).contains("intact (1 row, "));
+}
+
+#[test]
+fn a_file_without_a_whole_block_is_not_salvaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(&at.join("in.parquet"), &rows(20_000));
+    ok(at, &["import", "in.parquet", "t.dlb"]);
+    let whole = std::fs::read(at.join("t.dlb")).unwrap();
+    std::fs::write(at.join("cut.dlb"), &whole[..whole.len() / 2]).unwrap();
+    let said = fails(at, 1, &["salvage", "cut.dlb", "saved.dlb"]);
+    assert!(said.contains("no complete block is left") && said.contains("--> cut.dlb"), "{said}");
+    assert!(!at.join("saved.dlb").exists());
+}

@@ -1,8 +1,10 @@
 //! Sizes, formats and types as people write them.
 
+use std::path::Path;
+
 use arrow_schema::DataType;
-use deltalite::Profile;
 use deltalite::convert::FileFormat;
+use deltalite::{EngineError, Profile};
 
 /// A number of bytes: `65536`, `64KiB`, `1.5MiB`, `10MB`.
 pub(super) fn size(text: &str) -> Result<u64, String> {
@@ -66,6 +68,17 @@ impl From<ProfileName> for Profile {
             ProfileName::Compact => Self::Compact,
             ProfileName::Plain => Self::Plain,
         }
+    }
+}
+
+/// That the folder which a file is to be made in exists.
+pub(super) fn require_folder(dest: &Path) -> Result<(), EngineError> {
+    match dest.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => Err(EngineError::usage(
+            dest.display().to_string(),
+            format!("there is no folder {}; make it with mkdir -p, or check the path", folder.display()),
+        )),
+        _ => Ok(()),
     }
 }
 

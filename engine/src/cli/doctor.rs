@@ -148,10 +148,10 @@ fn topology() -> Vec<Finding> {
         TopologySource::Assumed => "nothing: it is assumed",
     };
     let detail = format!(
-        "{} cores on {} NUMA nodes, {} threads may run, from {source}",
-        topology.cores.len(),
-        topology.nodes.len(),
-        topology.parallelism()
+        "{} on {}, {} may run, from {source}",
+        ui::plural(topology.cores.len() as u64, "core"),
+        ui::plural(topology.nodes.len() as u64, "NUMA node"),
+        ui::plural(topology.parallelism() as u64, "thread")
     );
     let slow = topology.degraded.iter().map(|d| Finding::slow("topology", &d.to_string()));
     std::iter::once(Finding::ok("topology", detail)).chain(slow).collect()
@@ -257,7 +257,11 @@ fn shards() -> Result<Vec<Finding>> {
     let shards = ShardSet::start(tuning::shard_options(0)?)?;
     let mut findings = vec![Finding::ok(
         "shards",
-        format!("{} started, reading through {}", shards.len(), shards.device_kind()),
+        format!(
+            "{} started, reading through {}",
+            ui::plural(shards.len() as u64, "shard"),
+            shards.device_kind()
+        ),
     )];
     findings.extend(shards.degraded().iter().map(|d| Finding::slow("shards", &d.to_string())));
     Ok(findings)

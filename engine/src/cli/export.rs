@@ -46,6 +46,12 @@ impl Arguments {
                 ));
             }
             Some(format) => format,
+            None if self.dest == Path::new("-") => {
+                return Err(EngineError::usage(
+                    "standard output",
+                    "it has no ending that tells the format; give --format csv, ndjson, parquet or arrow",
+                ));
+            }
             None => {
                 return Err(EngineError::usage(
                     self.dest.display().to_string(),
@@ -53,6 +59,7 @@ impl Arguments {
                 ));
             }
         };
+        args::require_folder(&self.dest)?;
         let files = open_files(&self.sources)?;
         let rows: u64 = files.iter().map(|f| f.meta().rows()).sum();
         let bytes: u64 = files.iter().map(|f| f.meta().file_len()).sum();
@@ -81,7 +88,7 @@ impl Arguments {
         output.commit()?;
         progress.finish();
         if !self.quiet && self.dest != Path::new("-") {
-            eprintln!("{}: {} rows, {:.1} s", self.dest.display(), ui::count(done), progress.seconds());
+            eprintln!("{}: {}, {:.1} s", self.dest.display(), ui::plural(done, "row"), progress.seconds());
         }
         Ok(if report_skipped(&scan) { Outcome::Damaged } else { Outcome::Done })
     }

@@ -123,6 +123,7 @@ impl Arguments {
                 })
                 .collect()
         } else {
+            args::require_folder(&self.dest)?;
             vec![(sources, self.dest.clone())]
         };
         for (i, (_, dest)) in jobs.iter().enumerate() {
@@ -172,11 +173,11 @@ impl Arguments {
         };
         if !self.quiet && !self.json {
             eprintln!(
-                "{}: {} rows, {} in {} blocks, {:.1} s",
+                "{}: {}, {} in {}, {:.1} s",
                 done.file,
-                ui::count(done.rows),
+                ui::plural(done.rows, "row"),
                 ui::bytes(done.bytes),
-                done.blocks,
+                ui::plural(done.blocks.into(), "block"),
                 done.seconds
             );
         }

@@ -73,12 +73,12 @@ impl Arguments {
         // Writing to a string can't fail.
         let _ = writeln!(
             out,
-            "{}: {} rows, {} columns, {} in {} blocks, {} of metadata{}",
+            "{}: {}, {}, {} in {}, {} of metadata{}",
             style.bold(&report.file),
-            ui::count(report.rows),
-            report.columns.len(),
+            ui::plural(report.rows, "row"),
+            ui::plural(report.columns.len() as u64, "column"),
             ui::bytes(report.bytes),
-            report.blocks.len(),
+            ui::plural(report.blocks.len() as u64, "block"),
             ui::bytes(report.metadata_bytes),
             report.ratio.map_or_else(String::new, |r| format!(", {r:.2}× smaller than Arrow")),
         );

@@ -32,7 +32,7 @@ use report::Outcome;
 
 /// DeltaLite: columnar files for machines whose disks and cores you own.
 #[derive(Debug, Parser)]
-#[command(name = "deltalite", version, max_term_width = 110, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "deltalite", bin_name = "deltalite", version, max_term_width = 110, after_help = EXAMPLES, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -50,6 +50,7 @@ struct Lost {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<Outcome> {
+        args::require_folder(&self.dest)?;
         let bytes = std::fs::metadata(&self.source).map_or(0, |m| m.len());
         let mut progress = ui::Progress::new("salvage", false);
         let options = WriterOptions { threads: args::threads(None), ..WriterOptions::default() };
@@ -86,7 +87,7 @@ impl Arguments {
                     "the footer is lost: complete blocks were found by their headers; blocks cut off are missing"
                 );
             }
-            eprintln!("{}: {} of {} rows", done.file, ui::count(done.rows), ui::count(done.source_rows));
+            eprintln!("{}: {} of {}", done.file, ui::count(done.rows), ui::plural(done.source_rows, "row"));
         }
         Ok(if done.footer && done.rows == done.source_rows { Outcome::Done } else { Outcome::RowsLost })
     }

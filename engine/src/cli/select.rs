@@ -1,23 +1,25 @@
 //! Which files, columns and rows: what `scan` and `export` share.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 use deltalite::convert::{FileFormat, expand};
 use deltalite::where_clause::parse_where;
-use deltalite::{DataFile, Result, Scan, ScanStream, ShardSet, Verify};
+use deltalite::{DataFile, EngineError, Result, Scan, ScanStream, ShardSet, Verify};
 
 #[derive(Debug, Args)]
 pub(super) struct Selection {
     /// Columns, in this order. Without: all.
     #[arg(long, short, value_name = "COLUMN,…", value_delimiter = ',')]
     columns: Option<Vec<String>>,
-    /// Only rows for which a SQL condition is true: comparisons, BETWEEN, IN, LIKE, IS NULL, AND, OR, NOT.
+    /// Only rows for which a SQL condition is true: comparisons, BETWEEN, IN, LIKE, IS NULL, AND, OR, NOT. With @FILE, the file has the
+    /// condition.
     #[arg(long = "where", short = 'w', value_name = "CONDITION")]
     condition: Option<String>,
     /// At most so many rows.
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", allow_negative_numbers = true)]
     pub(super) limit: Option<u64>,
     /// Rows may come in any order, which is faster on several cores.
     #[arg(long)]
@@ -51,7 +53,13 @@ impl Selection {
     pub(super) fn start(&self, files: Vec<Arc<DataFile>>, limit: Option<u64>) -> Result<ScanStream> {
         let bytes = files.iter().map(|f| f.meta().file_len()).sum();
         let condition = match (&self.condition, files.first()) {
-            (Some(text), Some(file)) => Some(parse_where(text, file.meta().schema()?.arrow())?),
+            (Some(text), Some(file)) => {
+                let text = match text.strip_prefix('@') {
+                    Some(path) => Cow::Owned(std::fs::read_to_string(path).map_err(EngineError::io(path))?),
+                    None => Cow::Borrowed(text.as_str()),
+                };
+                Some(parse_where(&text, file.meta().schema()?.arrow())?)
+            }
             _ => None,
         };
         let mut scan = Scan::over(files).ordered(!self.unordered);

@@ -149,6 +149,11 @@ pub(super) fn count(n: u64) -> String {
     out
 }
 
+/// A number of things: `1 block`, `1,234 blocks`.
+pub(super) fn plural(n: u64, one: &str) -> String {
+    format!("{} {one}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
 /// Text cut to a width, with an ellipsis.
 pub(super) fn cut(text: &str, width: usize) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { '␣' } else { c }).collect();

@@ -86,11 +86,11 @@ impl Arguments {
             if c.intact {
                 if !self.quiet {
                     text += &format!(
-                        "{}: {} ({} rows, {} pages, {})\n",
+                        "{}: {} ({}, {}, {})\n",
                         c.file,
                         style.green("intact"),
-                        ui::count(c.rows.unwrap_or(0)),
-                        ui::count(c.pages),
+                        ui::plural(c.rows.unwrap_or(0), "row"),
+                        ui::plural(c.pages, "page"),
                         ui::bytes(c.bytes_checked)
                     );
                 }

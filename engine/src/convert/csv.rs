@@ -10,7 +10,7 @@ use arrow_csv::writer::{Writer, WriterBuilder};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::types::{nearest, override_types};
-use super::{Input, SOURCE_BATCH_ROWS, Sink, Source, SourceOptions};
+use super::{Input, SOURCE_BATCH_ROWS, Sink, Source, SourceOptions, nothing_to_infer};
 use crate::error::{EngineError, Result};
 
 /// Bytes at the start that inference looks at, at most, unless it is to look at all rows.
@@ -42,6 +42,9 @@ pub(super) fn open(
         let (limit, rows) =
             if options.infer_rows == 0 { (u64::MAX, usize::MAX) } else { (INFER_BYTES, options.infer_rows) };
         input.by_ref().take(limit).read_to_end(&mut head).map_err(EngineError::io(name))?;
+        if head.trim_ascii().is_empty() {
+            return Err(nothing_to_infer(name));
+        }
         // A line cut off by the limit must not be looked at.
         let whole = if head.len() as u64 == limit {
             head.iter().rposition(|&b| b == b'\n').map_or(head.len(), |i| i + 1)
@@ -109,10 +112,20 @@ fn misfit(name: &str, detail: &str) -> EngineError {
     // What follows is the whole row, which may be very long.
     let short = detail.split(". Row data").next().unwrap_or(detail);
     let short = short.trim_start_matches("Parser error: ").trim_start_matches("Csv error: ");
+    let short = unequal(short).unwrap_or_else(|| short.to_owned());
     match line {
-        Some(line) => EngineError::Row { path: name.to_owned(), line, detail: short.to_owned() },
-        None => EngineError::foreign(name)(short.to_owned()),
+        Some(line) => EngineError::Row { path: name.to_owned(), line, detail: short },
+        None => EngineError::foreign(name)(short),
     }
+}
+
+/// The reader's error about a line with too few or too many fields, in terms of the file.
+fn unequal(detail: &str) -> Option<String> {
+    let (expected, found) = detail.split_once("Expected ")?.1.split_once(" records, found ")?;
+    let found = found.split_once(" records")?.0;
+    Some(format!(
+        "the line has {found} fields, the first line {expected}; quote fields that contain the delimiter, or check --delimiter"
+    ))
 }
 
 struct CsvSink<'w> {

@@ -55,14 +55,19 @@ impl FileFormat {
 
     /// The format that a file's name ends in.
     pub fn of(path: &Path) -> Option<Self> {
-        Some(match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "dlb" => Self::DeltaLite,
-            "parquet" | "pq" => Self::Parquet,
-            "csv" | "tsv" => Self::Csv,
-            "ndjson" | "jsonl" | "json" => Self::Ndjson,
-            "arrow" | "feather" | "ipc" | "arrows" => Self::Arrow,
-            _ => return None,
-        })
+        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+        Self::NAMES.into_iter().map(|(_, format)| format).find(|f| f.endings().contains(&ending.as_str()))
+    }
+
+    /// Endings of its files' names, without the dot.
+    fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::DeltaLite => &["dlb"],
+            Self::Parquet => &["parquet", "pq"],
+            Self::Csv => &["csv", "tsv"],
+            Self::Ndjson => &["ndjson", "jsonl", "json"],
+            Self::Arrow => &["arrow", "feather", "ipc", "arrows"],
+        }
     }
 
     fn sniff(head: &[u8]) -> Self {
@@ -154,6 +159,13 @@ impl<R: Read> Read for Counting<R> {
 }
 
 type Input = Box<dyn BufRead + Send>;
+
+/// The error of a source whose columns can't be inferred, for want of anything to infer them from.
+fn nothing_to_infer(name: &str) -> EngineError {
+    EngineError::foreign(name)(
+        "it is empty, so it tells no columns; give --schema if it may be empty".to_owned(),
+    )
+}
 
 /// Opens a source: a path, or `-` for standard input.
 ///
@@ -281,12 +293,17 @@ pub fn expand(arguments: &[PathBuf], formats: &[FileFormat]) -> Result<Vec<PathB
             push_matches(&argument.to_string_lossy(), &|p: &Path| p.is_file(), &mut files)?;
         }
         if files.len() == before {
+            let why = if argument.is_dir() {
+                let endings: Vec<&str> = formats.iter().flat_map(|f| f.endings()).copied().collect();
+                format!("no file in this folder ends in .{}", endings.join(", ."))
+            } else if argument.to_string_lossy().contains(['*', '?', '[']) {
+                "no file matches this pattern".to_owned()
+            } else {
+                "no such file".to_owned()
+            };
             return Err(EngineError::Io {
                 path: argument.clone(),
-                source: std::io::Error::new(
-                    std::io::ErrorKind::NotFound,
-                    "no such file, or no file in it that can be read",
-                ),
+                source: std::io::Error::new(std::io::ErrorKind::NotFound, why),
             });
         }
         files[before..].sort();

@@ -49,9 +49,15 @@ pub fn parse_type(text: &str) -> Result<DataType> {
                 return Ok(if p <= 38 { DataType::Decimal128(p, s) } else { DataType::Decimal256(p, s) });
             }
             return DataType::from_str(text.trim()).map_err(|_| {
+                const NAMES: [&str; 21] = [
+                    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "integer",
+                    "bigint", "smallint", "float", "double", "text", "string", "binary", "date", "time",
+                    "timestamp", "decimal(p,s)",
+                ];
+                let hint = nearest(text.trim(), NAMES.into_iter());
                 EngineError::usage(
                     format!("type {text:?}"),
-                    "known are bool, int8–int64, uint8–uint64, float, double, text, binary, date, time, timestamp, timestamptz, decimal(p,s) and Arrow's own names",
+                    format!("known are bool, int8–int64, uint8–uint64, float, double, text, binary, date, time, timestamp, timestamptz, decimal(p,s) and Arrow's own names{hint}"),
                 )
             });
         }

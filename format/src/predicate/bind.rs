@@ -51,6 +51,16 @@ pub fn nearest_name<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Opt
         .map(|(_, n)| n)
 }
 
+/// A predicate as text, cut where it is longer than an error should be.
+fn excerpt(predicate: &Predicate) -> String {
+    const CHARS_MAX: usize = 200;
+    let text = predicate.to_string();
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 struct Binder<'s> {
     schema: &'s Schema,
 }
@@ -177,7 +187,7 @@ impl Target<'_> {
 
     fn coerce(&self, predicate: &Predicate, literal: &Literal) -> Result<Coerced> {
         coerce(literal, self.field.data_type())
-            .map_err(|why| FormatError::invalid("predicate", format!("{predicate}: {why}")))
+            .map_err(|why| FormatError::invalid("predicate", format!("{}: {why}", excerpt(predicate))))
     }
 
     fn compare(&self, op: CmpOp, value: Coerced) -> Node {
@@ -346,8 +356,11 @@ impl Target<'_> {
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
         );
         if !text && !binary && value_type != &DataType::Null {
-            let detail =
-                format!("{predicate}: the column is {}; LIKE needs text or binary", self.field.data_type());
+            let detail = format!(
+                "{}: the column is {}; LIKE needs text or binary",
+                excerpt(predicate),
+                self.field.data_type()
+            );
             return Err(FormatError::invalid("predicate", detail));
         }
         if value_type == &DataType::Null {
@@ -355,7 +368,8 @@ impl Target<'_> {
         }
         if case_insensitive && !text {
             let detail = format!(
-                "{predicate}: the column is {}; case is a notion of text only",
+                "{}: the column is {}; case is a notion of text only",
+                excerpt(predicate),
                 self.field.data_type()
             );
             return Err(FormatError::invalid("predicate", detail));

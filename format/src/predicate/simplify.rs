@@ -3,6 +3,8 @@
 //! Only where the whole is true matters, so a test that is never true is as good as FALSE, and `a IS NOT NULL` adds nothing
 //! beside another test on `a`.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Bound;
 
 use super::bound::{Leaf, LeafTest, Node};
@@ -14,6 +16,67 @@ pub(super) fn simplify(node: Node) -> Node {
         Node::And(nodes) => join(nodes, true),
         Node::Or(nodes) => join(nodes, false),
         other => other,
+    }
+}
+
+/// Most earlier tests that a test is compared with, so that a condition of many thousand terms does not take the square of them.
+const COMPARED_MAX: usize = 64;
+
+/// Under OR, one set of all values that a column is to equal, in the place of the first.
+fn gather(parts: Vec<Node>) -> Vec<Node> {
+    let mut gathered: Vec<Node> = Vec::with_capacity(parts.len());
+    let mut sets: HashMap<(usize, Vec<usize>), (usize, Members)> = HashMap::new();
+    for part in parts {
+        if let Node::Leaf(leaf) = &part
+            && let Some(members) = members(&leaf.test)
+        {
+            match sets.entry((leaf.column, leaf.path.clone())) {
+                Entry::Vacant(entry) => {
+                    entry.insert((gathered.len(), members));
+                }
+                Entry::Occupied(mut entry) => match (&mut entry.get_mut().1, members) {
+                    (Members::Int(all), Members::Int(more)) => {
+                        all.extend(more);
+                        continue;
+                    }
+                    (Members::Bytes(all), Members::Bytes(more)) => {
+                        all.extend(more);
+                        continue;
+                    }
+                    // A column has one type, so that both are of one kind; if not, both tests stay.
+                    _ => {}
+                },
+            }
+        }
+        gathered.push(part);
+    }
+    for (place, members) in sets.into_values() {
+        if let Node::Leaf(leaf) = &mut gathered[place] {
+            match members {
+                Members::Int(values) if values.len() > 1 => {
+                    leaf.test = LeafTest::Int(IntPred::Set { values: sorted(values), negated: false });
+                }
+                Members::Bytes(values) if values.len() > 1 => {
+                    leaf.test = LeafTest::Bytes(BytesPred::Set { values: sorted(values), negated: false });
+                }
+                _ => {}
+            }
+        }
+    }
+    gathered
+}
+
+/// Values that a test is for.
+enum Members {
+    Int(Vec<i128>),
+    Bytes(Vec<Vec<u8>>),
+}
+
+fn members(test: &LeafTest) -> Option<Members> {
+    match test {
+        LeafTest::Int(pred) => int_members(pred).map(Members::Int),
+        LeafTest::Bytes(BytesPred::Set { values, negated: false }) => Some(Members::Bytes(values.clone())),
+        _ => None,
     }
 }
 
@@ -30,10 +93,13 @@ fn join(nodes: Vec<Node>, all: bool) -> Node {
             other => parts.push(other),
         }
     }
+    if !all {
+        parts = gather(parts);
+    }
     let mut merged: Vec<Node> = Vec::with_capacity(parts.len());
     'parts: for part in parts {
         if let Node::Leaf(leaf) = &part {
-            for earlier in &mut merged {
+            for earlier in merged.iter_mut().take(COMPARED_MAX) {
                 if let Node::Leaf(other) = earlier
                     && other.column == leaf.column
                     && other.path == leaf.path
@@ -143,14 +209,6 @@ fn either(a: &Leaf, b: &Leaf) -> Joint {
         (T::IsNull, T::IsNotNull) | (T::IsNotNull, T::IsNull) => Joint::Const(true),
         (T::IsNull, _) | (_, T::IsNull) => Joint::Apart,
         (T::IsNotNull, _) | (_, T::IsNotNull) | (T::Bool(_), T::Bool(_)) => Joint::Test(T::IsNotNull),
-        (T::Int(x), T::Int(y)) => match (int_members(x), int_members(y)) {
-            (Some(x), Some(y)) => Joint::Test(T::Int(IntPred::Set { values: union(x, y), negated: false })),
-            _ => Joint::Apart,
-        },
-        (
-            T::Bytes(BytesPred::Set { values: x, negated: false }),
-            T::Bytes(BytesPred::Set { values: y, negated: false }),
-        ) => Joint::Test(T::Bytes(BytesPred::Set { values: union(x.clone(), y.clone()), negated: false })),
         _ => Joint::Apart,
     }
 }
@@ -163,11 +221,10 @@ fn int_members(pred: &IntPred) -> Option<Vec<i128>> {
     }
 }
 
-fn union<T: Ord>(mut a: Vec<T>, b: Vec<T>) -> Vec<T> {
-    a.extend(b);
-    a.sort_unstable();
-    a.dedup();
-    a
+fn sorted<T: Ord>(mut values: Vec<T>) -> Vec<T> {
+    values.sort_unstable();
+    values.dedup();
+    values
 }
 
 /// The bound that lets fewer values through.

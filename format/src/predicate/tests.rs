@@ -416,3 +416,22 @@ fn leaves_are_not_asked_about_no_rows() {
             .is_err()
     );
 }
+
+#[test]
+fn thousands_of_terms_become_one_set() {
+    let schema = Schema::new(vec![
+        Field::new("a", DataType::Int64, true),
+        Field::new("b", DataType::Utf8, true),
+        Field::new("c", DataType::Float64, true),
+    ]);
+    let terms = (0..20_000).flat_map(|i| [col("a").eq(i % 15_000), col("b").eq(format!("{}", i % 100))]);
+    let any = Predicate::Or(terms.collect());
+    let shown = bind(&any, &schema).unwrap().to_string();
+    assert!(shown.contains("14990 more") && shown.contains("90 more"), "{shown}");
+    assert_eq!(shown.matches(" IN (").count(), 2, "{shown}");
+    // What does not merge is not compared with all the rest either.
+    let apart = (0..20_000).map(|i| col("a").gt(i).and(col("c").lt(f64::from(i))));
+    assert!(bind(&Predicate::Or(apart.collect()), &schema).is_ok());
+    let list = Predicate::In { column: "a".to_owned(), values: vec![lit("x"); 20_000], negated: false };
+    assert!(bind(&list, &schema).unwrap_err().to_string().len() < 1000);
+}

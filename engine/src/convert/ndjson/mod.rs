@@ -16,7 +16,7 @@ use arrow_schema::SchemaRef;
 use simd_json::{Buffers, Node};
 
 use super::types::override_types;
-use super::{Input, SOURCE_BATCH_ROWS, Sink, Source, SourceOptions};
+use super::{Input, SOURCE_BATCH_ROWS, Sink, Source, SourceOptions, nothing_to_infer};
 use crate::error::{EngineError, Result};
 use columns::Object;
 use infer::Inferred;
@@ -99,6 +99,9 @@ pub(super) fn open(
                 break;
             }
             lines += 1;
+        }
+        if head.trim_ascii().is_empty() {
+            return Err(nothing_to_infer(name));
         }
         let mut lines = Lines::new(name, Box::new(Cursor::new(head.clone())));
         let mut inferred = Inferred::default();

@@ -15,8 +15,13 @@
 //! );
 //! # Ok::<(), deltalite::where_clause::WhereError>(())
 //! ```
+//!
+//! [`outline`] finds AND, OR, NOT and parentheses; here single tests are parsed and brought to predicates.
+
+mod outline;
 
 use std::fmt;
+use std::ops::Range;
 
 use arrow_schema::{DataType, Schema};
 use deltalite_format::FormatError;
@@ -26,12 +31,14 @@ use sqlparser::ast::{
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Span, Token};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
+
+use outline::{DEPTH_MAX, Outline, outline};
 
 /// Longest condition that is read, in bytes.
-pub const WHERE_BYTES_MAX: usize = 8 << 10;
-/// Deepest nesting of parentheses and operators.
-const DEPTH_MAX: usize = 100;
+pub const WHERE_BYTES_MAX: usize = 8 << 20;
+/// Characters of a line that an error shows around its place.
+const SHOWN_CHARS: usize = 100;
 
 /// What is wrong with a condition, and where. Displayed with the text and a caret below the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +62,23 @@ impl WhereError {
             if span.start.column == 0 { chars } else { ((span.start.column - 1) as usize).min(chars) };
         let end =
             if span.end.line == span.start.line { (span.end.column.max(1) - 1) as usize } else { chars };
-        Self { message: message.into(), line, start, len: end.saturating_sub(start).clamp(1, chars.max(1)) }
+        let len = end.saturating_sub(start).clamp(1, chars.max(1));
+        Self { message: message.into(), line, start, len }.narrowed()
+    }
+
+    /// The same with no more of a long line than people can read.
+    fn narrowed(mut self) -> Self {
+        let chars = self.line.chars().count();
+        if chars <= SHOWN_CHARS {
+            return self;
+        }
+        let first = self.start.saturating_sub(SHOWN_CHARS / 2).min(chars - SHOWN_CHARS);
+        let (before, after) = (first > 0, first + SHOWN_CHARS < chars);
+        let shown = self.line.chars().skip(first).take(SHOWN_CHARS);
+        self.line = before.then_some('…').into_iter().chain(shown).chain(after.then_some('…')).collect();
+        self.start = self.start - first + usize::from(before);
+        self.len = self.len.min(SHOWN_CHARS + usize::from(before) - self.start).max(1);
+        self
     }
 
     /// The stable code that documentation explains.
@@ -96,18 +119,12 @@ pub fn parse_where(text: &str, schema: &Schema) -> Result<Predicate, WhereError>
         let message = format!("the condition has {} bytes; at most {WHERE_BYTES_MAX} are read", text.len());
         return Err(WhereError::new("", Span::empty(), message));
     }
-    let dialect = GenericDialect {};
-    let parsed =
-        Parser::new(&dialect).with_recursion_limit(DEPTH_MAX).try_with_sql(text).and_then(|mut parser| {
-            let expr = parser.parse_expr()?;
-            Ok((expr, parser.peek_token()))
-        });
-    let (expr, rest) = parsed.map_err(|e| reader.syntax(&e))?;
-    if rest.token != Token::EOF {
-        let message = format!("expected AND, OR or the end of the condition, found {}", rest.token);
-        return Err(WhereError::new(text, rest.span, message));
-    }
-    reader.predicate(expr)
+    let mut tokens = Tokenizer::new(&GenericDialect {}, text)
+        .tokenize_with_location()
+        .map_err(|e| WhereError::new(text, Span { start: e.location, end: e.location }, e.message))?;
+    tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+    let outline = outline(&tokens).map_err(|(span, message)| WhereError::new(text, span, message))?;
+    reader.condition(&outline, &tokens)
 }
 
 struct Reader<'a> {
@@ -120,8 +137,41 @@ impl Reader<'_> {
         Err(WhereError::new(self.text, span, message))
     }
 
-    /// A parser's error, whose place is only in its message.
-    fn syntax(&self, error: &ParserError) -> WhereError {
+    fn condition(&self, outline: &Outline, tokens: &[TokenWithSpan]) -> Result<Predicate, WhereError> {
+        let each = |parts: &[Outline]| {
+            parts.iter().map(|p| self.condition(p, tokens)).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(match outline {
+            Outline::All(parts) => Predicate::And(each(parts)?),
+            Outline::Any(parts) => Predicate::Or(each(parts)?),
+            Outline::Not(inner) => !self.condition(inner, tokens)?,
+            Outline::Test(range) => self.predicate(self.test(range, tokens)?)?,
+        })
+    }
+
+    /// Parses one test.
+    fn test(&self, range: &Range<usize>, tokens: &[TokenWithSpan]) -> Result<Expr, WhereError> {
+        // The test ends where the next token is, so that an error there has a place.
+        let after = tokens.get(range.end);
+        let end = TokenWithSpan::new(Token::EOF, after.map_or(Span::empty(), |t| t.span));
+        let own = tokens[range.clone()].iter().cloned().chain([end]).collect();
+        let dialect = GenericDialect {};
+        let mut parser =
+            Parser::new(&dialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(own);
+        let parsed = parser.parse_expr();
+        let rest = parser.peek_token();
+        match parsed {
+            Ok(expr) if rest.token == Token::EOF => Ok(expr),
+            Ok(_) => {
+                let message = format!("expected AND, OR or the end of the condition, found {}", rest.token);
+                self.error(rest.span, message)
+            }
+            Err(error) => Err(self.syntax(&error, after)),
+        }
+    }
+
+    /// A parser's error, whose place is only in its message. What it takes for the end is the token after the test.
+    fn syntax(&self, error: &ParserError, after: Option<&TokenWithSpan>) -> WhereError {
         let message = match error {
             ParserError::TokenizerError(m) | ParserError::ParserError(m) => m.as_str(),
             ParserError::RecursionLimitExceeded => "the condition is nested too deep",
@@ -130,19 +180,26 @@ impl Reader<'_> {
         let location = place.split_once(", Column: ").and_then(|(line, column)| {
             Some(Location { line: line.trim().parse().ok()?, column: column.trim().parse().ok()? })
         });
-        let span = location.map_or(Span::empty(), |at| Span { start: at, end: at });
-        WhereError::new(self.text, span, what.trim_start_matches("sql parser error: "))
+        let what = match what.strip_prefix("Expected: ").and_then(|w| w.rsplit_once(", found: ")) {
+            Some((expected, "EOF")) => {
+                let found = after.map_or("the end of the condition".to_owned(), |t| t.token.to_string());
+                format!("expected {expected}, found {found}")
+            }
+            Some((expected, found)) => format!("expected {expected}, found {found}"),
+            None => what.to_owned(),
+        };
+        let span = match (location, after) {
+            (Some(at), Some(after)) if at == after.span.start => after.span,
+            (Some(at), _) => Span { start: at, end: at },
+            (None, _) => Span::empty(),
+        };
+        WhereError::new(self.text, span, what)
     }
 
     fn predicate(&self, expr: Expr) -> Result<Predicate, WhereError> {
         let span = expr.span();
         match expr {
             Expr::Nested(inner) => self.predicate(*inner),
-            Expr::BinaryOp { op: op @ (BinaryOperator::And | BinaryOperator::Or), left, right } => {
-                let parts = chain(&op, *left, *right).into_iter().map(|e| self.predicate(e)).collect::<Result<_, _>>()?;
-                Ok(if op == BinaryOperator::And { Predicate::And(parts) } else { Predicate::Or(parts) })
-            }
-            Expr::UnaryOp { op: UnaryOperator::Not, expr } => Ok(!self.predicate(*expr)?),
             Expr::BinaryOp { left, op, right } => match comparison(&op) {
                 Some(op) => self.comparison(*left, op, *right),
                 None => self.error(span, format!("{op} can't be used in a condition")),
@@ -351,24 +408,6 @@ impl Reader<'_> {
     }
 }
 
-/// The operands of a chain of one operator, which the parser nests to the left however long it is.
-fn chain(op: &BinaryOperator, left: Expr, right: Expr) -> Vec<Expr> {
-    let (mut operands, mut head) = (vec![right], left);
-    loop {
-        match head {
-            Expr::BinaryOp { left, op: inner, right } if inner == *op => {
-                operands.push(*right);
-                head = *left;
-            }
-            other => {
-                operands.push(other);
-                operands.reverse();
-                return operands;
-            }
-        }
-    }
-}
-
 fn comparison(op: &BinaryOperator) -> Option<CmpOp> {
     Some(match op {
         BinaryOperator::Eq => CmpOp::Eq,
@@ -446,6 +485,9 @@ mod tests {
             ("address.city = 'Bonn'", "address.City = 'Bonn'"),
             ("\"odd name\" = 1", "\"odd name\" = 1"),
             ("(((id))) = ((5))", "id = 5"),
+            ("(id = 5) AND ((flag) OR (id) IN (1))", "id = 5 AND (Flag = TRUE OR id IN (1))"),
+            ("not (id) between (1) and 2 and flag", "NOT (id BETWEEN 1 AND 2) AND Flag = TRUE"),
+            ("not not flag -- twice\n", "NOT (NOT (Flag = TRUE))"),
             ("NULL", "NULL"),
         ];
         for (text, expected) in cases {
@@ -484,6 +526,11 @@ mod tests {
             ("hash = X'0G'", "pairs of the digits", "X'0G'"),
             ("day = date '2024-02-30'", "is not a date", "'2024-02-30'"),
             ("'x'", "alone is no condition", "'x'"),
+            ("id = 1 AND (price = 2", "this parenthesis is not closed", "("),
+            ("id = 1) AND price = 2", "closes none", ")"),
+            ("id = 1 OR AND price = 2", "found AND", "AND"),
+            ("(id = )", "expected an expression, found )", ")"),
+            ("id BETWEEN 1 OR id = 5", "found OR", "OR"),
         ];
         for (text, message, place) in cases {
             let error = parse_where(text, &schema()).unwrap_err();
@@ -498,12 +545,64 @@ mod tests {
     }
 
     #[test]
-    fn long_and_deep_conditions_end_well() {
-        let long = (0..600).map(|i| format!("id = {i}")).collect::<Vec<_>>().join(" OR ");
-        assert!(parse_where(&long, &schema()).is_ok());
-        let deep = format!("{}id = 1{}", "(".repeat(2000), ")".repeat(2000));
-        assert!(parse_where(&deep, &schema()).is_err());
-        assert!(parse_where(&"x".repeat(WHERE_BYTES_MAX + 1), &schema()).is_err());
-        assert!(parse_where("", &schema()).is_err());
+    fn long_conditions_are_read() {
+        let terms = |n: usize, word: &str| {
+            (0..n)
+                .map(|i| format!("address.city = 'the city of number {i:028}'"))
+                .collect::<Vec<_>>()
+                .join(word)
+        };
+        let any = terms(20_000, " OR ");
+        assert!(any.len() > 1 << 20);
+        for (text, is_any) in
+            [(any.clone(), true), (terms(20_000, " AND "), false), (format!("((({any})))"), true)]
+        {
+            match (parse_where(&text, &schema()).unwrap(), is_any) {
+                (Predicate::Or(parts), true) | (Predicate::And(parts), false) => {
+                    assert_eq!(parts.len(), 20_000)
+                }
+                (other, _) => panic!("{}", other.to_string().chars().take(200).collect::<String>()),
+            }
+        }
+        let negated = parse_where(&format!("NOT ({any})"), &schema()).unwrap();
+        assert!(bind(&negated, &schema()).is_ok());
+        let list = (0..20_000).map(|i| format!("{i:050}")).collect::<Vec<_>>().join(", ");
+        for text in [format!("id IN ({list})"), format!("id NOT IN ({})", list.replace(", ", ", -"))] {
+            let Predicate::In { values, .. } = parse_where(&text, &schema()).unwrap() else { panic!() };
+            assert_eq!(values.len(), 20_000);
+        }
+        let dates = vec!["CAST('2024-12-31' AS DATE)"; 20_000].join(",");
+        assert!(parse_where(&format!("day IN ({dates})"), &schema()).is_ok());
+        let mixed = (0..20_000).map(|i| format!("(id > {i} AND NOT price BETWEEN 1 AND {i})"));
+        assert!(parse_where(&mixed.collect::<Vec<_>>().join(" OR "), &schema()).is_ok());
+    }
+
+    #[test]
+    fn deep_and_endless_conditions_are_errors() {
+        let nest = |n: usize| format!("{}id = 1{}", "(".repeat(n), ")".repeat(n));
+        assert_eq!(parse_where(&nest(DEPTH_MAX), &schema()).unwrap().to_string(), "id = 1");
+        let error = parse_where(&nest(DEPTH_MAX + 1), &schema()).unwrap_err();
+        assert!(error.message().contains("nested deeper than 100 levels"), "{error}");
+        let n = 100_000;
+        for text in [
+            nest(n),
+            format!("{}id = 1", "NOT ".repeat(n)),
+            format!("{}id = 1", "(id = 2 OR ".repeat(n)) + &")".repeat(n),
+            format!("id = {}1", "-".repeat(n)),
+            format!("id = {}1", "- ".repeat(n)),
+            format!("id = {}1{}", "(".repeat(n), ")".repeat(n)),
+            format!("id{} = 1", "+1".repeat(n)),
+            format!("id{}", " IN (1,1)".repeat(n)),
+            format!("id{}", " IS NULL".repeat(n)),
+            format!("id = 1{}", "::int".repeat(n)),
+            format!("id IN (1{}", ",(1".repeat(n)) + &")".repeat(n + 1),
+            "(".repeat(n),
+            ")".repeat(n),
+            "x".repeat(WHERE_BYTES_MAX + 1),
+            String::new(),
+        ] {
+            let error = parse_where(&text, &schema()).unwrap_err().to_string();
+            assert!(error.len() < 1000, "{}", error.len());
+        }
     }
 }
