@@ -15,12 +15,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, make_array};
 use arrow_buffer::{BooleanBuffer, Buffer};
-use arrow_schema::{DataType, FieldRef};
+use arrow_schema::DataType;
 use deltalite_format::layout::SectionKind;
 use deltalite_format::page::EncodingKind;
 use deltalite_format::reader::ColumnMeta;
@@ -28,6 +28,7 @@ use deltalite_format::stats::{DistinctSketch, ExactBounds};
 use deltalite_shard::scan::DataFile;
 use serde::Serialize;
 
+use crate::convert::type_text;
 use crate::error::Result;
 
 /// A file.
@@ -239,27 +240,6 @@ fn column(meta: &ColumnMeta, rows: u64) -> ColumnReport {
             .flatten()
             .map(|s| s.estimate().round() as u64),
     }
-}
-
-/// A type as Arrow prints it, without the metadata of nested fields, such as the stable ids that every one has.
-fn type_text(data_type: &DataType) -> String {
-    fn plain(field: &FieldRef) -> FieldRef {
-        let data_type = without_metadata(field.data_type());
-        Arc::new(field.as_ref().clone().with_data_type(data_type).with_metadata(HashMap::new()))
-    }
-    fn without_metadata(data_type: &DataType) -> DataType {
-        match data_type {
-            DataType::List(f) => DataType::List(plain(f)),
-            DataType::LargeList(f) => DataType::LargeList(plain(f)),
-            DataType::ListView(f) => DataType::ListView(plain(f)),
-            DataType::LargeListView(f) => DataType::LargeListView(plain(f)),
-            DataType::FixedSizeList(f, n) => DataType::FixedSizeList(plain(f), *n),
-            DataType::Map(f, sorted) => DataType::Map(plain(f), *sorted),
-            DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain).collect()),
-            other => other.clone(),
-        }
-    }
-    without_metadata(data_type).to_string()
 }
 
 /// Bytes of a column's values and validity as an Arrow array, where the type alone tells.

@@ -462,6 +462,17 @@ fn what_is_missing_is_named() {
         let said = fails(at, 2, arguments);
         assert!(said.contains("there is no folder gone") && said.contains("help: make it"), "{said}");
     }
+    let _socket = std::os::unix::net::UnixListener::bind(at.join("socket")).unwrap();
+    for place in ["-", "socket"] {
+        assert!(fails(at, 2, &["import", "in.parquet", place]).contains("give the path of a file"));
+        assert!(fails(at, 2, &["salvage", "t.dlb", place]).contains("give the path of a file"));
+    }
+    assert!(!at.join("-").exists());
+    assert!(fails(at, 2, &["iotune", "gone"]).contains("it is no folder"));
+    assert!(fails(at, 1, &["salvage", "gone.dlb", "x.dlb"]).contains("help: check the path"));
+    fails(at, 2, &["scan", "t.dlb", "--threads", "9999"]);
+    let said = fails(at, 2, &["import", "in.parquet", "x.dlb", "--bloom", "pirce"]);
+    assert!(said.contains("did you mean \"price\"?"), "{said}");
     let said = fails(at, 2, &["export", "t.dlb", "-"]);
     assert!(said.contains("standard output: ") && said.contains("--format"), "{said}");
     assert!(fails(at, 2, &["scan", "t.dlb", "--limit", "-1"]).contains("--limit"));
@@ -505,6 +516,7 @@ fn reports_read_well() {
     let types: Vec<&str> =
         inspected["columns"].as_array().unwrap().iter().map(|c| c["type"].as_str().unwrap()).collect();
     assert_eq!(types, ["List(Utf8)", "Struct(\"x\": Int64)"]);
+    assert!(fails(at, 2, &["export", "t.dlb", "t.csv"]).contains("CSV can't hold List(Utf8)\n"));
     assert!(ok(at, &["inspect", "t.dlb"]).starts_with("t.dlb: 1 row, 2 columns, "));
     assert!(ok(at, &["verify", "t.dlb"]).contains("intact (1 row, "));
 }

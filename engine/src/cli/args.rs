@@ -82,6 +82,17 @@ pub(super) fn require_folder(dest: &Path) -> Result<(), EngineError> {
     }
 }
 
+/// That a DeltaLite file can be made there: in a folder that exists, and not in the place of a pipe or a device.
+pub(super) fn require_file_place(dest: &Path) -> Result<(), EngineError> {
+    if dest == Path::new("-") || dest.metadata().is_ok_and(|m| !m.is_file()) {
+        return Err(EngineError::usage(
+            dest.display().to_string(),
+            "DeltaLite files are made whole under a name, not written to standard output, pipes or devices; give the path of a file",
+        ));
+    }
+    require_folder(dest)
+}
+
 /// Threads to use: as asked, or one a CPU that this process may use.
 pub(super) fn threads(asked: Option<usize>) -> usize {
     asked

@@ -257,11 +257,7 @@ fn shards() -> Result<Vec<Finding>> {
     let shards = ShardSet::start(tuning::shard_options(0)?)?;
     let mut findings = vec![Finding::ok(
         "shards",
-        format!(
-            "{} started, reading through {}",
-            ui::plural(shards.len() as u64, "shard"),
-            shards.device_kind()
-        ),
+        format!("{} started, reading through {}", shards.len(), shards.device_kind()),
     )];
     findings.extend(shards.degraded().iter().map(|d| Finding::slow("shards", &d.to_string())));
     Ok(findings)

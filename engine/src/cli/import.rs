@@ -123,7 +123,7 @@ impl Arguments {
                 })
                 .collect()
         } else {
-            args::require_folder(&self.dest)?;
+            args::require_file_place(&self.dest)?;
             vec![(sources, self.dest.clone())]
         };
         for (i, (_, dest)) in jobs.iter().enumerate() {

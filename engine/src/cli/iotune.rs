@@ -85,6 +85,12 @@ impl Drop for Scratch {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<Outcome> {
+        if self.file.is_none() && !self.folder.is_dir() {
+            return Err(EngineError::usage(
+                self.folder.display().to_string(),
+                "it is no folder; name one on the disk to measure",
+            ));
+        }
         ring_available().map_err(deltalite::shard::ShardError::from)?;
         let mut progress = ui::Progress::new("iotune", self.json);
         let (path, _scratch) = match &self.file {
@@ -158,7 +164,7 @@ impl Arguments {
         let heading = ["pattern", "read", "depth", "rate", "reads/s", "CPU per GiB"];
         ui::print(&ui::table(&heading, &heading[1..], rows))?;
         ui::print(&format!(
-            "\nsequential: {} at a depth of {} reach {}/s\nrandom: a depth of {} reaches {} reads/s\n",
+            "\nsequential: reads of {} at a depth of {} reach {}/s\nrandom: a depth of {} reaches {} reads/s\n",
             ui::bytes(profile.sequential_read_bytes.into()),
             profile.sequential_depth,
             ui::bytes(profile.sequential_bytes_per_second as u64),

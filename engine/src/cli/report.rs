@@ -41,20 +41,23 @@ fn parts(error: &EngineError) -> Parts {
         EngineError::Format(e) | EngineError::Shard(ShardError::Format(e)) => return format_parts(e),
         EngineError::Foreign { path, detail } => (detail.clone(), Some(path.clone()), None),
         EngineError::Io { path, source } => {
-            let help = match source.kind() {
-                std::io::ErrorKind::NotFound => Some("check the path".to_owned()),
-                std::io::ErrorKind::PermissionDenied => {
-                    Some("check the permissions of the file and its folders".to_owned())
-                }
-                _ => None,
-            };
-            (source.to_string(), Some(path.display().to_string()), help)
+            (source.to_string(), Some(path.display().to_string()), help_for(source))
         }
         EngineError::Usage { what, detail } => (format!("{what}: {detail}"), None, None),
         EngineError::Row { path, line, detail } => (detail.clone(), Some(format!("{path}:{line}")), None),
         other => (other.to_string(), None, None),
     };
     split_help(Parts { what, place, help })
+}
+
+fn help_for(error: &std::io::Error) -> Option<String> {
+    let help = match error.kind() {
+        std::io::ErrorKind::NotFound => "check the path",
+        std::io::ErrorKind::PermissionDenied => "check the permissions of the file and its folders",
+        std::io::ErrorKind::StorageFull => "make room, or write to another disk",
+        _ => return None,
+    };
+    Some(help.to_owned())
 }
 
 fn format_parts(error: &FormatError) -> Parts {
@@ -95,7 +98,9 @@ fn format_parts(error: &FormatError) -> Parts {
                 |n| format!("did you mean {n:?}?"),
             )),
         },
-        FormatError::Io { at, source } => split_help(Parts { what: source.to_string(), place: place(at), help: None }),
+        FormatError::Io { at, source } => {
+            split_help(Parts { what: source.to_string(), place: place(at), help: help_for(source) })
+        }
         other => split_help(Parts { what: other.to_string(), place: None, help: None }),
     }
 }
@@ -124,7 +129,7 @@ pub(super) fn report(error: &EngineError) -> ExitCode {
     eprintln!("{}: {help}", style.bold("help"));
     ExitCode::from(match code {
         "DL-0201" | "DL-0202" => 3,
-        "DL-0205" | "DL-0206" | "DL-0324" | "DL-0403" | "DL-0410" => 2,
+        "DL-0121" | "DL-0205" | "DL-0206" | "DL-0324" | "DL-0403" | "DL-0410" => 2,
         _ => 1,
     })
 }

@@ -50,7 +50,7 @@ struct Lost {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<Outcome> {
-        args::require_folder(&self.dest)?;
+        args::require_file_place(&self.dest)?;
         let bytes = std::fs::metadata(&self.source).map_or(0, |m| m.len());
         let mut progress = ui::Progress::new("salvage", false);
         let options = WriterOptions { threads: args::threads(None), ..WriterOptions::default() };

@@ -9,7 +9,7 @@ use arrow_csv::reader::{Format, ReaderBuilder};
 use arrow_csv::writer::{Writer, WriterBuilder};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
-use super::types::{nearest, override_types};
+use super::types::{nearest, override_types, type_text};
 use super::{Input, SOURCE_BATCH_ROWS, Sink, Source, SourceOptions, nothing_to_infer};
 use crate::error::{EngineError, Result};
 
@@ -143,7 +143,7 @@ pub(super) fn sink<'w>(
             format!("column {:?}", field.name()),
             format!(
                 "CSV can't hold {}; choose --columns, or write ndjson, parquet or arrow",
-                field.data_type()
+                type_text(field.data_type())
             ),
         ));
     }

@@ -23,6 +23,7 @@ use arrow_schema::{DataType, Schema, SchemaRef};
 use crate::error::{EngineError, Result};
 
 pub use output::Output;
+pub(crate) use types::type_text;
 pub use types::{parse_columns, parse_type};
 
 /// Rows of a batch read from another format.

@@ -1,9 +1,10 @@
 //! Type names as people write them.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 use crate::error::{EngineError, Result};
 
@@ -62,6 +63,27 @@ pub fn parse_type(text: &str) -> Result<DataType> {
             });
         }
     })
+}
+
+/// A type as Arrow prints it, without the metadata of nested fields, such as the stable ids that every one has.
+pub(crate) fn type_text(data_type: &DataType) -> String {
+    fn plain(field: &FieldRef) -> FieldRef {
+        let data_type = without_metadata(field.data_type());
+        Arc::new(field.as_ref().clone().with_data_type(data_type).with_metadata(HashMap::new()))
+    }
+    fn without_metadata(data_type: &DataType) -> DataType {
+        match data_type {
+            DataType::List(f) => DataType::List(plain(f)),
+            DataType::LargeList(f) => DataType::LargeList(plain(f)),
+            DataType::ListView(f) => DataType::ListView(plain(f)),
+            DataType::LargeListView(f) => DataType::LargeListView(plain(f)),
+            DataType::FixedSizeList(f, n) => DataType::FixedSizeList(plain(f), *n),
+            DataType::Map(f, sorted) => DataType::Map(plain(f), *sorted),
+            DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain).collect()),
+            other => other.clone(),
+        }
+    }
+    without_metadata(data_type).to_string()
 }
 
 /// Columns written as `name:type,name:type`.

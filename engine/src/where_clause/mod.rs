@@ -94,11 +94,14 @@ impl WhereError {
 
 impl fmt::Display for WhereError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.message)?;
+        f.write_str(&self.message)?;
+        if self.line.trim().is_empty() {
+            return Ok(());
+        }
         // Tabs stay tabs, so that the caret stands below its place whatever their width.
         let indent: String =
             self.line.chars().take(self.start).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        write!(f, "  | {}\n  | {indent}{}", self.line, "^".repeat(self.len))
+        write!(f, "\n  | {}\n  | {indent}{}", self.line, "^".repeat(self.len))
     }
 }
 
@@ -123,6 +126,9 @@ pub fn parse_where(text: &str, schema: &Schema) -> Result<Predicate, WhereError>
         .tokenize_with_location()
         .map_err(|e| WhereError::new(text, Span { start: e.location, end: e.location }, e.message))?;
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+    if tokens.is_empty() {
+        return Err(WhereError::new(text, Span::empty(), "the condition is empty"));
+    }
     let outline = outline(&tokens).map_err(|(span, message)| WhereError::new(text, span, message))?;
     reader.condition(&outline, &tokens)
 }
@@ -245,6 +251,13 @@ impl Reader<'_> {
             (true, false) => (left, op, right),
             (false, true) => (right, op.flipped(), left),
             (true, true) => {
+                let quoted = [&left, &right].into_iter().find_map(|e| self.text_in_double_quotes(e));
+                if let Some(name) = quoted {
+                    let text = name.value.replace('\'', "''");
+                    let message =
+                        format!("double quotes are for names of columns; text is written as '{text}'");
+                    return self.error(name.span, message);
+                }
                 return self.error(span, "two columns can't be compared; one side must be a literal");
             }
             (false, false) => return self.error(span, "one side of a comparison must be a column"),
@@ -276,6 +289,17 @@ impl Reader<'_> {
             span,
             Predicate::Like { column: name, pattern, escape, negated, case_insensitive },
         )
+    }
+
+    /// A name in double quotes that no column has, which is likely meant to be text.
+    fn text_in_double_quotes<'e>(&self, expr: &'e Expr) -> Option<&'e Ident> {
+        match expr {
+            Expr::Nested(inner) => self.text_in_double_quotes(inner),
+            Expr::Identifier(name) => {
+                (name.quote_style == Some('"') && self.schema.index_of(&name.value).is_err()).then_some(name)
+            }
+            _ => None,
+        }
     }
 
     /// A boolean column that is, or is not, true.
@@ -529,6 +553,7 @@ mod tests {
             ("id = 1 AND (price = 2", "this parenthesis is not closed", "("),
             ("id = 1) AND price = 2", "closes none", ")"),
             ("id = 1 OR AND price = 2", "found AND", "AND"),
+            ("name = \"bob\"", "text is written as 'bob'", "\"bob\""),
             ("(id = )", "expected an expression, found )", ")"),
             ("id BETWEEN 1 OR id = 5", "found OR", "OR"),
         ];
@@ -538,6 +563,7 @@ mod tests {
             let found: String = text.chars().skip(error.start).take(error.len).collect();
             assert!(found.starts_with(place.chars().next().unwrap()), "{text}: points at {found:?}\n{error}");
         }
+        assert_eq!(parse_where(" ", &schema()).unwrap_err().to_string(), "the condition is empty");
         let end = parse_where("id =", &schema()).unwrap_err();
         assert_eq!(end.start, 4, "{end}");
         let second = parse_where("id = 1\n\tAND nmae = 2", &schema()).unwrap_err();
@@ -559,7 +585,7 @@ mod tests {
         {
             match (parse_where(&text, &schema()).unwrap(), is_any) {
                 (Predicate::Or(parts), true) | (Predicate::And(parts), false) => {
-                    assert_eq!(parts.len(), 20_000)
+                    assert_eq!(parts.len(), 20_000);
                 }
                 (other, _) => panic!("{}", other.to_string().chars().take(200).collect::<String>()),
             }

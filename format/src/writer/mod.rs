@@ -25,6 +25,7 @@ use crate::error::{FormatError, Place, Result};
 use crate::layout::{BlockEntry, FileHeader, MAGIC, VERSION, crc_of};
 use crate::limits::{BLOCK_BYTES_DEFAULT, BLOCK_ROWS_MAX, EXTENT_ALIGN, UNIT_ROWS_MAX, ZONE_ROWS};
 use crate::meta::v1::{ChunkStatsV1, KeyValueV1, SchemaV1};
+use crate::predicate::nearest_name;
 use crate::schema::shape::ColumnShape;
 use crate::schema::{FIELD_ID_KEY, SchemaDefinition, types};
 use crate::stats::{BoundsBuilder, DistinctSketch, ZoneStats, zone_stats};
@@ -243,7 +244,9 @@ impl<W: Write> FileWriter<W> {
             });
         }
         if let Some(missing) = options.bloom_columns.iter().find(|c| schema.field_with_name(c).is_err()) {
-            return Err(FormatError::NoSuchColumn { name: missing.clone(), nearest: None });
+            let nearest = nearest_name(missing, schema.fields().iter().map(|f| f.name().as_str()));
+            let nearest = nearest.map(ToOwned::to_owned);
+            return Err(FormatError::NoSuchColumn { name: missing.clone(), nearest });
         }
         let pool = if options.threads > 1 {
             let pool = rayon::ThreadPoolBuilder::new()
