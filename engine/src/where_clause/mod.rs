@@ -16,7 +16,7 @@
 //! # Ok::<(), deltalite::where_clause::WhereError>(())
 //! ```
 //!
-//! [`outline`] finds AND, OR, NOT and parentheses; here single tests are parsed and brought to predicates.
+//! `outline` finds AND, OR, NOT and parentheses; here single tests are parsed and brought to predicates.
 
 mod outline;
 
