@@ -1,5 +1,7 @@
 //! Selection masks: one bit a row.
 
+use crate::kernels::{Level, bits};
+
 /// A mask over rows, LSB first in 64-bit words; bits past `len` are zero.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BitMask {
@@ -82,21 +84,29 @@ impl BitMask {
 
     /// Number of selected rows.
     pub fn count(&self) -> usize {
-        self.words.iter().map(|w| w.count_ones() as usize).sum()
+        bits::ones(Level::current(), &self.words)
+    }
+
+    /// The words that rows `start..end` lie in, of which there is at least one: the number of the first, it and the last without
+    /// the bits of other rows (nothing of the last if it is the first), and those between.
+    fn span(&self, start: usize, end: usize) -> (usize, u64, &[u64], u64) {
+        let (first, last) = (start / 64, (end - 1) / 64);
+        let head = self.words[first] & u64::MAX << (start % 64);
+        let tail = u64::MAX >> (63 - (end - 1) % 64);
+        if first == last {
+            (first, head & tail, &[], 0)
+        } else {
+            (first, head, &self.words[first + 1..last], self.words[last] & tail)
+        }
     }
 
     /// Number of selected rows in `start..end`.
     pub fn count_range(&self, start: usize, end: usize) -> usize {
-        let mut n = 0;
-        let mut i = start;
-        while i < end {
-            let bit = i % 64;
-            let take = (64 - bit).min(end - i);
-            let word = self.words[i / 64] >> bit;
-            n += (if take == 64 { word } else { word & ((1 << take) - 1) }).count_ones() as usize;
-            i += take;
+        if start >= end {
+            return 0;
         }
-        n
+        let (_, head, between, tail) = self.span(start, end);
+        (head.count_ones() + tail.count_ones()) as usize + bits::ones(Level::current(), between)
     }
 
     /// Whether any row of `start..end` is selected.
@@ -104,15 +114,8 @@ impl BitMask {
         if start >= end {
             return false;
         }
-        let (first, last) = (start / 64, (end - 1) / 64);
-        let head = u64::MAX << (start % 64);
-        let tail = u64::MAX >> (63 - (end - 1) % 64);
-        if first == last {
-            return self.words[first] & head & tail != 0;
-        }
-        self.words[first] & head != 0
-            || self.words[first + 1..last].iter().any(|&w| w != 0)
-            || self.words[last] & tail != 0
+        let (_, head, between, tail) = self.span(start, end);
+        head | tail != 0 || between.iter().any(|&w| w != 0)
     }
 
     /// Whether no row is selected.
@@ -151,20 +154,14 @@ impl BitMask {
 
     /// Appends the selected rows of `start..end` to `out`, ascending.
     pub fn indices(&self, start: usize, end: usize, out: &mut Vec<u32>) {
-        let mut i = start;
-        while i < end {
-            let bit = i % 64;
-            let take = (64 - bit).min(end - i);
-            let mut word = self.words[i / 64] >> bit;
-            if take < 64 {
-                word &= (1 << take) - 1;
-            }
-            while word != 0 {
-                out.push((i + word.trailing_zeros() as usize) as u32);
-                word &= word - 1;
-            }
-            i += take;
+        if start >= end {
+            return;
         }
+        let level = Level::current();
+        let (first, head, between, tail) = self.span(start, end);
+        bits::positions(level, &[head], first * 64, out);
+        bits::positions(level, between, (first + 1) * 64, out);
+        bits::positions(level, &[tail], (end - 1) / 64 * 64, out);
     }
 }
 
@@ -183,6 +180,9 @@ mod tests {
                         let hit = (start..end).contains(&set);
                         assert_eq!(mask.any_range(start, end), hit, "{set} in {start}..{end}");
                         assert_eq!(mask.count_range(start, end), usize::from(hit));
+                        let mut found = Vec::new();
+                        mask.indices(start, end, &mut found);
+                        assert_eq!(found, if hit { vec![set as u32] } else { Vec::new() });
                     }
                 }
             }

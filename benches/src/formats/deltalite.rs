@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalite_format::predicate::{self as filter, Literal};
@@ -123,7 +123,8 @@ impl Format for DeltaLite {
 
     fn open(&self, path: &Path, residence: Residence) -> Result<Box<dyn OpenedFile>> {
         let file = DataFile::open(path).map_err(failure(self.name(), "opening"))?;
-        let opened = Opened { name: self.name(), verify: self.verify, engine: self.engine.clone(), file };
+        let (engine, reader) = (self.engine.clone(), Mutex::new(None));
+        let opened = Opened { name: self.name(), verify: self.verify, engine, file, reader };
         if residence == Residence::Memory {
             opened.scan(&Request::everything(), &|_| Ok(()))?;
         }
@@ -146,6 +147,8 @@ struct Opened {
     verify: Verify,
     engine: Arc<Engine>,
     file: Arc<DataFile>,
+    /// Of the columns last asked for: like any open file, it is kept from call to call.
+    reader: Mutex<Option<(Option<Vec<String>>, RowReader)>>,
 }
 
 impl OpenedFile for Opened {
@@ -158,9 +161,13 @@ impl OpenedFile for Opened {
         let shards = self.engine.shards().map_err(failure(self.name, "starting shards"))?;
         let fail = |doing| failure(self.name, doing);
         if let Some(rows) = &request.rows {
-            let reader = RowReader::new(self.file.clone(), request.columns.clone(), shards);
-            let batch = reader.and_then(|reader| reader.take(rows)).map_err(fail("taking rows"))?;
-            return sink(batch);
+            let mut kept = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if kept.as_ref().is_none_or(|(columns, _)| *columns != request.columns) {
+                let reader = RowReader::new(self.file.clone(), request.columns.clone(), shards);
+                *kept = Some((request.columns.clone(), reader.map_err(fail("resolving columns"))?));
+            }
+            let Some((_, reader)) = kept.as_ref() else { return Ok(()) };
+            return sink(reader.take(rows).map_err(fail("taking rows"))?);
         }
         let single = self.engine.cores == 1;
         let mut scan = Scan::of(self.file.clone()).verify(self.verify).ordered(single).decode_on(if single {

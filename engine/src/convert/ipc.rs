@@ -1,16 +1,21 @@
 //! Arrow IPC, file and stream, through `arrow-ipc`.
 
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Seek, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_ipc::writer::FileWriter;
-use arrow_schema::Schema;
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 
 use super::{Input, Sink, Source};
 use crate::error::{EngineError, Result};
+
+/// Whether bytes are the start of an IPC file, which is read from its end, and not of a stream.
+pub(super) fn is_file(head: &[u8]) -> bool {
+    head.starts_with(b"ARROW1")
+}
 
 pub(super) fn open(
     name: &str,
@@ -18,29 +23,41 @@ pub(super) fn open(
     position: Arc<AtomicU64>,
     bytes: Option<u64>,
 ) -> Result<Source> {
-    let foreign = EngineError::foreign(name);
-    let head = input.fill_buf().map_err(EngineError::io(name))?;
-    if head.starts_with(b"ARROW1") {
-        // The file format is read from its end.
+    if is_file(input.fill_buf().map_err(EngineError::io(name))?) {
+        // What can't be sought in has to be held.
         let mut all = Vec::new();
         input.read_to_end(&mut all).map_err(EngineError::io(name))?;
-        let reader = FileReader::try_new(Cursor::new(all), None).map_err(|e| foreign(e.to_string()))?;
-        let schema = reader.schema();
-        return Ok(Source {
-            schema,
-            batches: Box::new(reader.map(move |b| b.map_err(|e| foreign(e.to_string())))),
-            position,
-            bytes,
-        });
+        return open_file(name, Cursor::new(all), position, bytes);
     }
-    let reader = StreamReader::try_new(input, None).map_err(|e| foreign(e.to_string()))?;
-    let schema = reader.schema();
-    Ok(Source {
+    let reader = StreamReader::try_new(input, None).map_err(|e| EngineError::foreign(name)(e.to_string()))?;
+    Ok(source(name, reader.schema(), reader, position, bytes))
+}
+
+/// Opens an IPC file, of which one batch at a time is in memory.
+pub(super) fn open_file<R: Read + Seek + Send + 'static>(
+    name: &str,
+    input: R,
+    position: Arc<AtomicU64>,
+    bytes: Option<u64>,
+) -> Result<Source> {
+    let reader = FileReader::try_new(input, None).map_err(|e| EngineError::foreign(name)(e.to_string()))?;
+    Ok(source(name, reader.schema(), reader, position, bytes))
+}
+
+fn source(
+    name: &str,
+    schema: SchemaRef,
+    batches: impl Iterator<Item = std::result::Result<RecordBatch, ArrowError>> + Send + 'static,
+    position: Arc<AtomicU64>,
+    bytes: Option<u64>,
+) -> Source {
+    let foreign = EngineError::foreign(name);
+    Source {
         schema,
-        batches: Box::new(reader.map(move |b| b.map_err(|e| foreign(e.to_string())))),
+        batches: Box::new(batches.map(move |b| b.map_err(|e| foreign(e.to_string())))),
         position,
         bytes,
-    })
+    }
 }
 
 struct IpcSink<'w> {

@@ -12,7 +12,7 @@ mod types;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -159,6 +159,12 @@ impl<R: Read> Read for Counting<R> {
     }
 }
 
+impl<R: Seek> Seek for Counting<R> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.inner.seek(to)
+    }
+}
+
 type Input = Box<dyn BufRead + Send>;
 
 /// The error of a source whose columns can't be inferred, for want of anything to infer them from.
@@ -205,8 +211,11 @@ pub fn open_source(path: &Path, options: &SourceOptions) -> Result<Source> {
             {
                 options.delimiter = Some(b'\t');
             }
-            let input =
+            let mut input =
                 BufReader::with_capacity(1 << 20, Counting { inner: file, position: position.clone() });
+            if other == FileFormat::Arrow && ipc::is_file(input.fill_buf().map_err(EngineError::io(path))?) {
+                return ipc::open_file(&name, input, position, Some(bytes));
+            }
             open_stream(&name, other, Box::new(input), &options, position, Some(bytes))
         }
     }

@@ -7,7 +7,7 @@
 //! `r = FL_ORDER[(p % 128 - l) / 16] * 8 + p / 128`: bits `r * width ..` of the `T`-bit words `l`, `l + 1024 / T`, … .
 //!
 //! A row of all lanes is 1,024 bits for every `T`. So the kernels see rows of sixteen 64-bit words, shift those, and mask
-//! what crossed from lane to lane: one loop serves every lane and width, where a function each (as the `fastlanes` crate has
+//! what crossed from lane to lane: one loop serves every width of a lane, where a function each (as the `fastlanes` crate has
 //! them, whose layout this is) would be 128 unrolled functions an instruction set, and no faster once memory is counted.
 
 use fastlanes::FL_ORDER;
@@ -46,7 +46,7 @@ pub const fn lane_bits(width: usize) -> usize {
 #[inline]
 pub fn unpack<T: Lane>(level: Level, width: usize, packed: &[u64], out: &mut [T; VECTOR_ROWS]) {
     check::<T>(width, packed.len());
-    unpack_rows(level, T::BITS, width, packed.as_chunks().0, bytemuck::cast_slice_mut(out));
+    unpack_rows::<T>(level, width, packed.as_chunks().0, bytemuck::cast_slice_mut(out));
 }
 
 /// Packs the low `width` bits of each value, 1 ..= 64, of lanes of [`lane_bits`].
@@ -56,7 +56,7 @@ pub fn unpack<T: Lane>(level: Level, width: usize, packed: &[u64], out: &mut [T;
 #[inline]
 pub fn pack<T: Lane>(level: Level, width: usize, values: &[T; VECTOR_ROWS], packed: &mut [u64]) {
     check::<T>(width, packed.len());
-    pack_rows(level, T::BITS, width, bytemuck::cast_slice(values), packed.as_chunks_mut().0);
+    pack_rows::<T>(level, width, bytemuck::cast_slice(values), packed.as_chunks_mut().0);
 }
 
 fn check<T: Lane>(width: usize, words: usize) {
@@ -85,7 +85,8 @@ fn one_in_every_lane(lane_bits: usize) -> u64 {
 }
 
 leveled! {
-    fn unpack_rows<>(lane_bits: usize, width: usize, packed: &[Row], out: &mut [u64]) {
+    fn unpack_rows<T: Lane>(width: usize, packed: &[Row], out: &mut [u64]) {
+        let lane_bits = T::BITS;
         let (every, ones) = (one_in_every_lane(lane_bits), u64::MAX >> (64 - lane_bits));
         let mask = u64::MAX >> (64 - width);
         for row in 0..lane_bits {
@@ -112,7 +113,8 @@ leveled! {
 }
 
 leveled! {
-    fn pack_rows<>(lane_bits: usize, width: usize, values: &[u64], packed: &mut [Row]) {
+    fn pack_rows<T: Lane>(width: usize, values: &[u64], packed: &mut [Row]) {
+        let lane_bits = T::BITS;
         let (every, ones) = (one_in_every_lane(lane_bits), u64::MAX >> (64 - lane_bits));
         let mask = u64::MAX >> (64 - width);
         packed.fill([0; ROW_WORDS]);

@@ -2,8 +2,10 @@
 //!
 //! * [`level`] – which instruction sets there are, and the switch that forces portable code;
 //! * [`bitpack`] – FastLanes packing and unpacking of 1,024 values;
+//! * [`bits`] – bits of masks;
 //! * [`widen`] – from unpacked offsets to values of the output's type, and back;
 //! * [`compare`] – ranges of values to bits;
+//! * [`prefetch`] – a hint to the processor;
 //! * [`gather`] – codes to values; [`prefix`] – differences to values;
 //! * [`extent`] – smallest and largest value;
 //! * [`views`] – strings to Arrow views;
@@ -14,10 +16,12 @@
 
 pub mod alp;
 pub mod bitpack;
+pub mod bits;
 pub mod compare;
 pub mod extent;
 pub mod gather;
 pub mod level;
+pub mod prefetch;
 pub mod prefix;
 pub mod total_order;
 pub mod views;

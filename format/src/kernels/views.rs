@@ -46,8 +46,10 @@ leveled! {
             };
             let head = u64::from_le(head) & keep;
             let inline = head >> 32 | u64::from(u32::from_le(next) & keep_next) << 32;
-            let pointer = u64::from(buffer) | (at as u64) << 32;
-            *view = [u64::from(len) | head << 32, if len <= INLINE_MAX { inline } else { pointer }];
+            // Nothing is kept inline of a longer value. No branch: lengths are as good as random.
+            let longer = u64::from(INLINE_MAX).wrapping_sub(u64::from(len)) as i64 >> 63;
+            let pointer = (u64::from(buffer) | (at as u64) << 32) & longer as u64;
+            *view = [u64::from(len) | head << 32, inline | pointer];
             at += len as usize;
         }
     }

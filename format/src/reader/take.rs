@@ -3,7 +3,6 @@
 //! A row of a column touches one page and, inside it, one vector. Rows are sorted once; each column appends them page by page
 //! into one array, whatever blocks they come from.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use super::plan::{ScanPlan, UnitTask};
 use super::unit::{Step, UnitScan, open_dictionary};
 use crate::encoding::DecodeContext;
 use crate::error::{FormatError, Result};
+use crate::kernels::prefetch::prefetch;
 
 /// Rows wanted, resolved to pages.
 #[derive(Debug)]
@@ -87,11 +87,34 @@ impl TakePlan {
     }
 }
 
+/// Pages by offset: given in ascending order mostly, and looked for again and again.
+#[derive(Debug, Default)]
+struct PagesGiven(Vec<(u64, Buffer)>);
+
+impl PagesGiven {
+    fn insert(&mut self, offset: u64, bytes: Buffer) {
+        let at = match self.0.last() {
+            Some((last, _)) if *last >= offset => self.0.partition_point(|(o, _)| *o < offset),
+            _ => self.0.len(),
+        };
+        match self.0.get_mut(at) {
+            Some((o, known)) if *o == offset => *known = bytes,
+            _ => self.0.insert(at, (offset, bytes)),
+        }
+    }
+
+    fn get(&self, offset: u64) -> Option<&Buffer> {
+        let at = self.0.binary_search_by_key(&offset, |(o, _)| *o).ok()?;
+        self.0.get(at).map(|(_, bytes)| bytes)
+    }
+}
+
 /// Takes the rows of a [`TakePlan`]: says which pages it needs, is given them, yields one batch.
 #[derive(Debug)]
 pub struct TakeScan {
     plan: TakePlan,
-    pages: HashMap<u64, Buffer>,
+    /// Pages given, by offset.
+    pages: PagesGiven,
     asked: bool,
     done: bool,
 }
@@ -99,11 +122,13 @@ pub struct TakeScan {
 impl TakeScan {
     /// A take of these rows.
     pub fn new(plan: TakePlan) -> Self {
-        Self { plan, pages: HashMap::new(), asked: false, done: false }
+        Self { plan, pages: PagesGiven::default(), asked: false, done: false }
     }
 
     /// Gives a page asked for. Its bytes must start at a multiple of 64 and have been verified.
     pub fn provide(&mut self, page: &PageRef, bytes: Buffer) {
+        // Pages of single rows lie all over the memory: their heads are on the way while the others are still being given.
+        prefetch(&bytes);
         self.pages.insert(page.offset, bytes);
     }
 
@@ -189,7 +214,7 @@ impl TakeScan {
             let Some(chunk) = column.chunk(0, run.block) else { continue };
             let dictionary = chunk
                 .dictionary
-                .map(|d| open_dictionary(scan, &d, spec.ptype, spec.utf8, self.pages.get(&d.offset)))
+                .map(|d| open_dictionary(scan, &d, spec.ptype, spec.utf8, self.pages.get(d.offset)))
                 .transpose()?;
             let cx = DecodeContext {
                 dictionary: dictionary.as_deref(),
@@ -202,7 +227,7 @@ impl TakeScan {
                 let end_row = row + u64::from(page.values);
                 let end = at + self.plan.sorted[at..run.rows.end].partition_point(|&r| r < end_row);
                 if end > at {
-                    let bytes = self.pages.get(&page.offset).ok_or_else(|| {
+                    let bytes = self.pages.get(page.offset).ok_or_else(|| {
                         FormatError::invalid(
                             "taking rows",
                             format!("the page at byte {} was not provided", page.offset),
@@ -227,7 +252,7 @@ impl TakeScan {
         let mut parts: Vec<ArrayRef> = Vec::new();
         for run in &self.plan.units {
             let task = UnitTask { block: run.block, unit: run.unit, start: 0, end: u32::MAX };
-            let array = UnitScan::nested_column(scan, task, slot, &self.pages)?;
+            let array = UnitScan::nested_column(scan, task, slot, &self.pages.0)?;
             let rows: UInt32Array =
                 self.plan.sorted[run.rows.clone()].iter().map(|r| (r - run.first_row) as u32).collect();
             parts.push(arrow_select::take::take(array.as_ref(), &rows, None)?);

@@ -23,7 +23,7 @@ use crate::predicate::{Leaf, LeafTest};
 use crate::schema::convert::Conversion;
 
 /// Selected rows per row scanned above which a column is decoded whole and filtered, instead of row by row.
-const DENSE_SELECTIVITY: f64 = 0.2;
+const DENSE_SELECTIVITY: f64 = 0.3;
 
 /// What a [`UnitScan`] wants or has.
 #[derive(Debug)]
@@ -162,10 +162,10 @@ impl UnitScan {
         plan: &Arc<ScanPlan>,
         task: UnitTask,
         slot: usize,
-        pages: &HashMap<u64, Buffer>,
+        pages: &[(u64, Buffer)],
     ) -> Result<ArrayRef> {
         let mut scan = Self::new(plan.clone(), task);
-        scan.pages.clone_from(pages);
+        scan.pages.extend(pages.iter().cloned());
         match scan.open_column(&plan.columns[slot])? {
             Column::Nested(array) => Ok(array),
             Column::Leaf(stream) => stream.array(plan.columns[slot].field.data_type()),

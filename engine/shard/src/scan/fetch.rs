@@ -54,6 +54,17 @@ pub(super) struct Fetcher {
     pub(super) counters: Arc<Counters>,
     /// Files opened on this shard, by identity.
     pub(super) open: RefCell<HashMap<FileId, DeviceFile>>,
+    /// Reads for shards of a set that [`Fetcher::submit`] will send.
+    pub(super) queued: RefCell<Vec<Queued>>,
+}
+
+/// A read for a shard of the set.
+pub(super) struct Queued {
+    path: PathBuf,
+    id: FileId,
+    range: ByteRange,
+    pages: u32,
+    ticket: LoadTicket,
 }
 
 impl Fetcher {
@@ -88,7 +99,7 @@ impl Fetcher {
         })
     }
 
-    /// Starts reading a segment unless it is cached or being read. True where this led to a read.
+    /// Starts reading a segment unless it is cached or being read. True where this led to a read, which [`Fetcher::submit`] sends off.
     pub(super) fn prefetch(&self, file: &DataFile, placed: &Placed) -> Result<bool, ShardError> {
         match self.cache.lookup(key(file, placed)) {
             Lookup::Miss(ticket) => {
@@ -96,6 +107,22 @@ impl Fetcher {
                 Ok(true)
             }
             Lookup::Hit(_) | Lookup::Loading(_) => Ok(false),
+        }
+    }
+
+    /// The segment if it is cached; else starts reading it unless somebody is; [`Fetcher::submit`] sends the reads off.
+    pub(super) fn cached_or_started(
+        &self,
+        file: &DataFile,
+        placed: &Placed,
+    ) -> Result<Option<Arc<CachedSegment>>, ShardError> {
+        match self.cache.lookup(key(file, placed)) {
+            Lookup::Hit(segment) => {
+                self.counters.cache_hits.fetch_add(1, Relaxed);
+                Ok(Some(segment))
+            }
+            Lookup::Miss(ticket) => self.start(file, placed, ticket).map(|()| None),
+            Lookup::Loading(_) => Ok(None),
         }
     }
 
@@ -163,9 +190,49 @@ impl Fetcher {
                     load(shard.clone(), device_file, placed.range, placed.pages, ticket, IoClass::Prefetch);
                 shard.spawn(IoClass::Prefetch, load).detach();
             }
-            Reader::Set(set) => Self::read_on_set(set, file, placed, ticket, IoClass::Prefetch)?.detach(),
+            Reader::Set(_) => self.queued.borrow_mut().push(Queued {
+                path: file.path().to_owned(),
+                id: file.id(),
+                range: placed.range,
+                pages: placed.pages,
+                ticket,
+            }),
         }
         self.count(placed);
+        Ok(())
+    }
+
+    /// Sends off the reads that were started: those for one shard travel as one task.
+    pub(super) fn submit(&self) -> Result<(), ShardError> {
+        let set = match &self.reader {
+            Reader::Shard(shard) => {
+                shard.submit();
+                return Ok(());
+            }
+            Reader::Set(set) => set,
+        };
+        let mut by_shard: Vec<Vec<Queued>> = Vec::new();
+        by_shard.resize_with(set.len(), Vec::new);
+        for read in self.queued.borrow_mut().drain(..) {
+            by_shard[shard_of(read.range, set.len())].push(read);
+        }
+        for (on, reads) in by_shard.into_iter().enumerate().filter(|(_, reads)| !reads.is_empty()) {
+            let task = set.spawn_on(on, IoClass::Prefetch, move |shard| async move {
+                let mut open: Option<DeviceFile> = None;
+                for read in reads {
+                    let file = match open.take().filter(|file| file.id() == read.id) {
+                        Some(file) => file,
+                        None => open_on(&shard, &read.path, read.id)?,
+                    };
+                    open = Some(file.clone());
+                    let class = IoClass::Prefetch;
+                    let load = load(shard.clone(), file, read.range, read.pages, read.ticket, class);
+                    shard.spawn(class, load).detach();
+                }
+                Ok::<_, ShardError>(())
+            })?;
+            task.detach();
+        }
         Ok(())
     }
 
@@ -184,13 +251,16 @@ impl Fetcher {
     ) -> Result<crate::executor::TaskHandle<Result<Arc<CachedSegment>, ShardError>>, ShardError> {
         let (path, id): (PathBuf, FileId) = (file.path().to_owned(), file.id());
         let (range, pages) = (placed.range, placed.pages);
-        // Neighbouring segments go to different shards.
-        let on = (range.offset / (1 << 20)) as usize % set.len();
-        set.spawn_on(on, class, move |shard| async move {
+        set.spawn_on(shard_of(range, set.len()), class, move |shard| async move {
             let device_file = open_on(&shard, &path, id)?;
             load(shard, device_file, range, pages, ticket, class).await
         })
     }
+}
+
+/// The shard that reads a range: neighbouring segments go to different ones.
+fn shard_of(range: ByteRange, shards: usize) -> usize {
+    (range.offset >> 20) as usize % shards
 }
 
 fn key(file: &DataFile, placed: &Placed) -> SegmentKey {

@@ -1,14 +1,15 @@
 //! Segments: which stretches of a file are read and cached as one piece.
 //!
-//! A segment is a run of consecutive pages of one stream's chunk, at most 1 MiB with what alignment adds. The cut follows from
+//! A segment is a run of consecutive pages of one stream's chunk, of about 1 MiB at most. The cut follows from
 //! the metadata alone, so every scan of a file asks the cache for the same segments.
 
 use deltalite_format::reader::{ChunkMeta, PageRef, ScanPlan};
 
 use crate::device::{BLOCK_ALIGNMENT, ByteRange};
 
-/// Most bytes of a segment of several pages; a larger page is a segment of its own.
-const SEGMENT_BYTES_MAX: u64 = 1 << 20;
+/// Most bytes of a segment of several pages; a larger page is a segment of its own. 1 MiB and some, so that two pages of 65,536 plain
+/// 64-bit values, with their headers and what alignment adds, are one read.
+const SEGMENT_BYTES_MAX: u64 = (1 << 20) + (32 << 10);
 
 /// A page's place in a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

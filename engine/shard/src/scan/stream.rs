@@ -70,7 +70,15 @@ pub(super) fn fetcher(reader: Reader, verify: Verify, counters: Arc<Counters>) -
             None => (crate::cache::PageCache::new(0, Vec::new()), None),
         },
     };
-    Fetcher { reader, cache, arena, verify, counters, open: RefCell::new(HashMap::new()) }
+    Fetcher {
+        reader,
+        cache,
+        arena,
+        verify,
+        counters,
+        open: RefCell::new(HashMap::new()),
+        queued: RefCell::new(Vec::new()),
+    }
 }
 
 impl ScanShared {

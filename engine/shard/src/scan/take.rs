@@ -11,6 +11,7 @@ use super::metrics::Counters;
 use super::segments::BlockSegments;
 use super::stream::fetcher;
 use super::{ScanMetrics, Verify};
+use crate::cache::CachedSegment;
 use crate::error::ShardError;
 use crate::executor::{ShardSet, block_on};
 
@@ -79,13 +80,21 @@ impl RowReader {
                             .map(|s| s.get_or_init(|| BlockSegments::of(&self.plan, block as u32)));
                         placed.extend(segments.and_then(|s| s.find(page)).copied());
                     }
+                    // Pages of one segment lie together: it is looked up once. All reads start before the first is waited for.
+                    let mut segments: Vec<Option<Arc<CachedSegment>>> = Vec::with_capacity(placed.len());
                     for (i, p) in placed.iter().enumerate() {
-                        if i == 0 || placed[i - 1].range != p.range {
-                            fetcher.prefetch(&self.file, p)?;
-                        }
+                        segments.push(if i > 0 && placed[i - 1].range == p.range {
+                            segments[i - 1].clone()
+                        } else {
+                            fetcher.cached_or_started(&self.file, p)?
+                        });
                     }
-                    for p in &placed {
-                        let segment = fetcher.segment(&self.file, p).await?;
+                    fetcher.submit()?;
+                    for (p, segment) in placed.iter().zip(segments) {
+                        let segment = match segment {
+                            Some(segment) => segment,
+                            None => fetcher.segment(&self.file, p).await?,
+                        };
                         take.provide(&p.page, fetcher.page(&self.file, p, &segment)?);
                     }
                 }

@@ -104,10 +104,7 @@ impl Worker {
                 break;
             }
         }
-        if let Reader::Shard(shard) = &self.fetcher.reader {
-            shard.submit();
-        }
-        Ok(())
+        self.fetcher.submit()
     }
 
     fn prefetch(&mut self, seq: usize, segments: &BlockSegments) -> Result<(), ShardError> {
@@ -215,8 +212,8 @@ impl Worker {
                 missing |= self.fetcher.prefetch(data, p)?;
             }
         }
-        if missing && let Reader::Shard(shard) = &self.fetcher.reader {
-            shard.submit();
+        if missing {
+            self.fetcher.submit()?;
         }
         let mut last: Option<(Placed, Arc<crate::cache::CachedSegment>)> = None;
         for p in &placed {

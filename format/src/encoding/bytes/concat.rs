@@ -31,6 +31,8 @@ use crate::phys::PhysType;
 
 /// Rows of a granule, unless it is a frame.
 pub(super) const GRANULE_ROWS: usize = 128;
+/// Rows of a piece, unless a granule has more: some kilobytes, decoded.
+const PIECE_ROWS: usize = 2 * GRANULE_ROWS;
 /// Most decoded bytes a zstd frame has for each of its own: what bounds the memory a small page can ask for.
 pub(super) const ZSTD_EXPANSION_MAX: usize = 256;
 
@@ -182,10 +184,10 @@ impl<'a> Concat<'a> {
         if self.plain().is_some() { 0 } else { most.unwrap_or(0) as usize + fsst::SLACK }
     }
 
-    /// Decodes rows `range`, chunk by chunk, and hands each chunk's rows to `each`.
+    /// Decodes rows `range`, piece by piece, and hands each piece's rows to `each`; a piece is some granules of one chunk.
     ///
-    /// With `keep`, the bytes of all chunks come to lie one after another in `out`, which has [`Self::capacity`] bytes; else each
-    /// chunk overwrites the one before, and [`Self::chunk_capacity`] is enough.
+    /// With `keep`, the bytes of all pieces come to lie one after another in `out`, which has [`Self::capacity`] bytes; else each
+    /// piece overwrites the one before, and [`Self::chunk_capacity`] is enough.
     pub(super) fn scan(
         &self,
         range: Range<usize>,
@@ -211,32 +213,41 @@ impl<'a> Concat<'a> {
             let last = wanted.end.next_multiple_of(self.granule_rows).min(self.len);
             let lengths = &mut lengths[..last - first];
             self.lengths.decode(first, lengths)?;
-            if !keep {
-                at = 0;
+            while row < wanted.end {
+                // Granules decoded and handed out while they are in the nearest cache.
+                let from = row - row % self.granule_rows;
+                let to = (from + self.granule_rows.max(PIECE_ROWS)).min(last);
+                let piece = row..to.min(wanted.end);
+                let lengths = &lengths[from - first..to - first];
+                if !keep {
+                    at = 0;
+                }
+                let (bytes, start, end) = if self.plain().is_some() {
+                    let (start, end) = self.granules(from, to);
+                    (self.bytes, start, end)
+                } else {
+                    // Who doesn't keep the bytes needs them only up to the last row asked for.
+                    let rows = if keep { to - from } else { piece.end - from };
+                    let end = at + self.decode_granules(from, to, lengths, rows, &mut out[at..])?;
+                    (&*out, at, end)
+                };
+                let skipped = sum(&lengths[..piece.start - from]);
+                let lengths = &lengths[piece.start - from..piece.end - from];
+                let own = sum(lengths);
+                if start + skipped + own > end {
+                    return Err(crate::FormatError::corrupt(
+                        "page",
+                        format!("rows {piece:?} of {own} bytes reach past their {}", end - start),
+                    ));
+                }
+                let rows = Rows { first: piece.start, lengths, bytes, at: start + skipped, end };
+                if utf8 {
+                    check_utf8(rows.own_bytes(), lengths)?;
+                }
+                each(rows)?;
+                at = end;
+                row = piece.end;
             }
-            let (bytes, start, end) = if self.plain().is_some() {
-                let (start, end) = self.granules(first, last);
-                (self.bytes, start, end)
-            } else {
-                let end = at + self.decode_granules(first, last, lengths, &mut out[at..])?;
-                (&*out, at, end)
-            };
-            let skipped = sum(&lengths[..row - first]);
-            let lengths = &lengths[row - first..wanted.end - first];
-            let own = sum(lengths);
-            if start + skipped + own > end {
-                return Err(crate::FormatError::corrupt(
-                    "page",
-                    format!("rows {wanted:?} of {own} bytes reach past their {}", end - start),
-                ));
-            }
-            let rows = Rows { first: row, lengths, bytes, at: start + skipped, end };
-            if utf8 {
-                check_utf8(rows.own_bytes(), lengths)?;
-            }
-            each(rows)?;
-            at = end;
-            row = wanted.end;
         }
         Ok(())
     }
@@ -249,8 +260,15 @@ impl<'a> Concat<'a> {
         )
     }
 
-    /// Decodes whole granules into the start of `out`; returns how many bytes that is.
-    fn decode_granules(&self, first: usize, last: usize, lengths: &[u32], out: &mut [u8]) -> Result<usize> {
+    /// Decodes granules into the start of `out`, at least as far as their first `rows` rows reach; returns how many bytes that is.
+    fn decode_granules(
+        &self,
+        first: usize,
+        last: usize,
+        lengths: &[u32],
+        rows: usize,
+        out: &mut [u8],
+    ) -> Result<usize> {
         let (from, to) = self.granules(first, last);
         let expected = sum(lengths);
         if expected > out.len() {
@@ -259,11 +277,13 @@ impl<'a> Concat<'a> {
                 format!("rows {first}..{last} have {expected} bytes, more than the page says"),
             ));
         }
+        // All of it: then codes that stand for more than the lengths say are noticed.
+        let enough = if rows < last - first { sum(&lengths[..rows]) } else { usize::MAX };
         match &self.code {
             Code::Plain(_) => Ok(0),
             Code::Zstd => zstd::decompress(&self.bytes[from..to], &mut out[..expected]).map(|()| expected),
-            Code::Fsst(table) => match table.decode(&self.bytes[from..to], out) {
-                Some(n) if n == expected => Ok(n),
+            Code::Fsst(table) => match table.decode(&self.bytes[from..to], out, enough) {
+                Some(n) if n == expected || rows < last - first && (enough..=expected).contains(&n) => Ok(n),
                 n => Err(crate::FormatError::corrupt(
                     "page",
                     format!("rows {first}..{last} decode to {n:?} bytes, their lengths say {expected}"),

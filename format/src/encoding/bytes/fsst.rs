@@ -38,19 +38,22 @@ impl SymbolTable {
             if !(1..=8).contains(&n) || n > rest.len() {
                 return Err(bad());
             }
-            let (symbol, more) = rest.split_at(n);
-            let mut word = [0; 8];
-            word[..n].copy_from_slice(symbol);
-            (table.symbols[i], table.lengths[i], rest) = (u64::from_le_bytes(word), len, more);
+            let word = match rest.first_chunk::<8>() {
+                Some(word) => u64::from_le_bytes(*word) & (u64::MAX >> (64 - 8 * n)),
+                None => rest[..n].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+            };
+            (table.symbols[i], table.lengths[i], rest) = (word, len, &rest[n..]);
         }
         if rest.is_empty() { Ok(table) } else { Err(bad()) }
     }
 
-    /// Writes what `codes` stand for to the start of `out` and returns how many bytes that is; `None` when an escape is cut off or
-    /// `out` is full. Bytes of `out` past what is returned may be overwritten.
-    pub(super) fn decode(&self, codes: &[u8], out: &mut [u8]) -> Option<usize> {
-        let (mut i, mut o) = self.decode_words(codes, out);
-        while let Some(&code) = codes.get(i) {
+    /// Writes what `codes` stand for to the start of `out`, until there are `enough` bytes, and returns how many there are; `None`
+    /// when an escape is cut off or `out` is full. Bytes of `out` past what is returned may be overwritten.
+    pub(super) fn decode(&self, codes: &[u8], out: &mut [u8], enough: usize) -> Option<usize> {
+        let (mut i, mut o) = self.decode_words(codes, out, enough);
+        while let Some(&code) = codes.get(i)
+            && o < enough
+        {
             i += 1;
             if code == ESCAPE {
                 *out.get_mut(o)? = *codes.get(i)?;
@@ -67,11 +70,12 @@ impl SymbolTable {
 
     /// Decodes eight codes at a time while there are eight, and room for what eight can become.
     #[inline(always)]
-    fn decode_words(&self, codes: &[u8], out: &mut [u8]) -> (usize, usize) {
+    fn decode_words(&self, codes: &[u8], out: &mut [u8], enough: usize) -> (usize, usize) {
         let (mut i, mut o) = (0, 0);
         let (codes_len, out_len) = (codes.len(), out.len());
         let dst = out.as_mut_ptr();
-        while i + 8 <= codes_len && o + SLACK <= out_len {
+        let last = out_len.saturating_sub(SLACK - 1).min(enough);
+        while i + 8 <= codes_len && o < last {
             // SAFETY: `i + 8 <= codes.len()`.
             let word = unsafe { codes.as_ptr().add(i).cast::<u64>().read_unaligned() };
             let word = u64::from_le(word);

@@ -23,11 +23,15 @@ use super::test::{IntTest, fill, invert, or_ranges};
 use super::{OutInt, bit_width, bits_of, canonical};
 use crate::error::Result;
 use crate::kernels::bitpack::{lane_bits, pack, packed_words, unpack, unpack_one};
+use crate::kernels::gather::pick;
 use crate::kernels::widen::{ExactDivisor, divide_exact, narrow, widen, widen_scaled};
 use crate::kernels::{Level, compare, extent};
 use crate::limits::VECTOR_ROWS;
 use crate::page::{EncodingKind, NodeSpec, NodeView, PageBuilder};
 use crate::phys::{Lane, PhysType};
+
+/// Rows of one vector, for each byte of its lanes, from which unpacking all of it is cheaper than unpacking them one by one.
+const TAKE_UNPACKED: usize = 4;
 
 const FLAG_RECORDS: u8 = 1;
 const FLAG_PATCHES: u8 = 2;
@@ -270,23 +274,57 @@ impl<'a> BitPack<'a> {
         }
     }
 
-    /// The canonical values at `rows` of the node, all in vector `v`.
-    pub(super) fn take_in_vector(&self, v: usize, rows: &[u32], out: &mut [u64]) -> Result<()> {
-        let view = self.view(v)?;
-        let (first, count) = view.patches;
-        for (row, out) in rows.iter().zip(out) {
-            let position = *row as usize % VECTOR_ROWS;
-            let patch = match &self.records {
-                Some(r) if count > 0 => r.positions[first..first + count]
-                    .binary_search(&(position as u16))
-                    .ok()
-                    .map(|i| r.patches.get(first + i)),
-                _ => None,
-            };
-            let offset = patch.unwrap_or_else(|| unpack_one(view.width, view.packed, position));
-            *out = self.value(view.reference, offset);
+    /// The canonical values at `rows` of the node, in any order.
+    pub(super) fn take(&self, rows: &[u32], out: &mut [u64], scratch: &mut Scratch) -> Result<()> {
+        let level = Level::current();
+        let mut out = out;
+        for group in rows.chunk_by(|a, b| *a as usize / VECTOR_ROWS == *b as usize / VECTOR_ROWS) {
+            let (now, later) = out.split_at_mut(group.len());
+            out = later;
+            let view = self.view(group[0] as usize / VECTOR_ROWS)?;
+            let lane = lane_bits(view.width);
+            if view.width == 0 {
+                now.fill(view.reference);
+            } else if group.len() < TAKE_UNPACKED * lane / 8 {
+                for (row, out) in group.iter().zip(&mut *now) {
+                    let offset = unpack_one(view.width, view.packed, *row as usize % VECTOR_ROWS);
+                    *out = self.value(view.reference, offset);
+                }
+            } else {
+                match lane {
+                    8 => self.pick::<u8>(level, &view, group, now, scratch),
+                    16 => self.pick::<u16>(level, &view, group, now, scratch),
+                    32 => self.pick::<u32>(level, &view, group, now, scratch),
+                    _ => self.pick::<u64>(level, &view, group, now, scratch),
+                }
+            }
+            let (first, count) = view.patches;
+            if let Some(records) = &self.records
+                && count > 0
+            {
+                let positions = &records.positions[first..first + count];
+                for (row, out) in group.iter().zip(now) {
+                    if let Ok(i) = positions.binary_search(&((*row as usize % VECTOR_ROWS) as u16)) {
+                        *out = self.value(view.reference, records.patches.get(first + i));
+                    }
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Unpacks the whole vector, but widens only the values at `rows`.
+    fn pick<L: Lane>(
+        &self,
+        level: Level,
+        view: &VectorView<'a>,
+        rows: &[u32],
+        out: &mut [u64],
+        scratch: &mut Scratch,
+    ) {
+        let lanes = scratch.lanes::<L>();
+        unpack(level, view.width, view.packed, lanes);
+        pick(level, lanes, rows, view.reference, self.factor, out);
     }
 
     /// Writes the bits of `test` for the `rows` values of vector `v`.

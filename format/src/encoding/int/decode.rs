@@ -20,9 +20,6 @@ use crate::page::{EncodingKind, NodeView};
 use crate::phys::PhysType;
 use crate::predicate::IntPred;
 
-/// Rows of one vector from which decoding all of it is cheaper than unpacking them one by one.
-const TAKE_DENSE: usize = 48;
-
 /// The values of an integer node.
 #[derive(Debug)]
 pub struct IntDecoder<'a> {
@@ -251,8 +248,8 @@ impl<'a> IntDecoder<'a> {
             ));
         }
         let mut scratch = Scratch::new();
-        let mut values = [0u64; 256];
-        for (rows, out) in rows.chunks(256).zip(out.chunks_mut(256)) {
+        let mut values = [0u64; VECTOR_ROWS];
+        for (rows, out) in rows.chunks(VECTOR_ROWS).zip(out.chunks_mut(VECTOR_ROWS)) {
             let values = &mut values[..rows.len()];
             self.take_canonical(rows, values, &mut scratch)?;
             widen_canonical(values, self.signed, out);
@@ -279,18 +276,17 @@ impl<'a> IntDecoder<'a> {
             Kind::Plain64(v) => each(&|r| v[r]),
             Kind::Constant(v) => out.fill(*v),
             Kind::BitPack(b) => {
-                let one_by_one = |v, rows: &[u32], out: &mut [u64]| b.take_in_vector(v, rows, out);
-                return self.take_by_blocks(rows, out, VECTOR_ROWS, scratch, one_by_one, TAKE_DENSE);
+                return b.take(rows, out, scratch);
             }
             Kind::Sequence(first, step) => {
                 each(&|r| sequence_value(*first, *step, r, bits, signed));
             }
             // Single values are as dear as the block they lie in.
             Kind::Delta(_) => {
-                return self.take_by_blocks(rows, out, VECTOR_ROWS, scratch, |_, _, _| Ok(()), 0);
+                return self.take_by_blocks(rows, out, VECTOR_ROWS, scratch);
             }
             Kind::Pcodec(p) => {
-                return self.take_by_blocks(rows, out, p.frame_values(), scratch, |_, _, _| Ok(()), 0);
+                return self.take_by_blocks(rows, out, p.frame_values(), scratch);
             }
             Kind::RunEnd(r) => return r.take(rows, out, scratch),
             Kind::Sparse(s) => return s.take(rows, out, scratch),
@@ -299,15 +295,13 @@ impl<'a> IntDecoder<'a> {
         Ok(())
     }
 
-    /// Takes rows block by block: all of a block is decoded where at least `dense` of its rows are taken.
+    /// Takes rows block by block: a block is decoded whole, and once for all its rows that follow each other.
     fn take_by_blocks(
         &self,
         rows: &[u32],
         out: &mut [u64],
         block: usize,
         scratch: &mut Scratch,
-        one_by_one: impl Fn(usize, &[u32], &mut [u64]) -> Result<()>,
-        dense: usize,
     ) -> Result<()> {
         let mut decoded = Vec::new();
         let mut out = out;
@@ -315,10 +309,6 @@ impl<'a> IntDecoder<'a> {
             let index = group[0] as usize / block;
             let (now, later) = out.split_at_mut(group.len());
             out = later;
-            if group.len() < dense {
-                one_by_one(index, group, now)?;
-                continue;
-            }
             let first = index * block;
             decoded.resize((self.len() - first).min(block), 0u64);
             self.decode_range(first, &mut decoded, scratch)?;
