@@ -206,10 +206,12 @@ pub struct NameEntry {
     pub reserved: u32,
 }
 
-/// Size of a page of the name index in bytes.
+/// Size of a page of the name index in bytes, except the last, which is as long as its entries.
 pub const NAME_PAGE_BYTES: usize = 4096;
+/// Bytes of a page of the name index before its entries.
+pub const NAME_PAGE_HEADER: usize = 16;
 /// Most entries of a page of the name index.
-pub const NAME_PAGE_ENTRIES: usize = (NAME_PAGE_BYTES - 16) / size_of::<NameEntry>();
+pub const NAME_PAGE_ENTRIES: usize = (NAME_PAGE_BYTES - NAME_PAGE_HEADER) / size_of::<NameEntry>();
 
 const _: () = {
     assert!(size_of::<FileHeader>() == 128 && size_of::<BlockHeader>() == 128);

@@ -14,7 +14,7 @@ use crate::checksum::verify;
 use crate::encoding::dictionary::ChunkDictionary;
 use crate::error::{FormatError, Result};
 use crate::layout::{
-    BlockEntry, ColumnEntry, NAME_PAGE_BYTES, NAME_PAGE_ENTRIES, NameEntry, SectionEntry, SectionKind,
+    BlockEntry, ColumnEntry, NAME_PAGE_BYTES, NAME_PAGE_HEADER, NameEntry, SectionEntry, SectionKind,
     name_hash,
 };
 use crate::limits::{PAGE_BYTES_MAX, PAGE_VALUES_MAX, ZONE_ROWS};
@@ -377,7 +377,7 @@ impl FileMeta {
                 FormatError::corrupt("footer", "it has no name index").with_place(Some(&self.file), 0)
             );
         };
-        let pages = (s.len as usize / NAME_PAGE_BYTES) as u64;
+        let pages = s.len.div_ceil(NAME_PAGE_BYTES as u64);
         if pages == 0 {
             return Ok(Vec::new());
         }
@@ -387,7 +387,7 @@ impl FileMeta {
         let mut at = ((u128::from(hash) * u128::from(pages)) >> 64) as u64;
         loop {
             let offset = s.offset + at * NAME_PAGE_BYTES as u64;
-            let entries = self.name_page(offset)?;
+            let entries = self.name_page(&s, at)?;
             let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
                 return Err(FormatError::corrupt("name index", "a page without entries")
                     .with_place(Some(&self.file), offset));
@@ -405,11 +405,11 @@ impl FileMeta {
                 let mut next = at;
                 while next + 1 < pages && entries.last().is_some_and(|e| e.hash == hash) && next == at {
                     next += 1;
-                    let more = self.name_page(s.offset + next * NAME_PAGE_BYTES as u64)?;
+                    let more = self.name_page(&s, next)?;
                     found.extend(more.iter().filter(|e| e.hash == hash).map(|e| e.column));
                 }
                 if at > 0 && first.hash == hash {
-                    let more = self.name_page(s.offset + (at - 1) * NAME_PAGE_BYTES as u64)?;
+                    let more = self.name_page(&s, at - 1)?;
                     found.extend(more.iter().filter(|e| e.hash == hash).map(|e| e.column));
                 }
                 return Ok(found);
@@ -417,17 +417,26 @@ impl FileMeta {
         }
     }
 
-    fn name_page(&self, offset: u64) -> Result<Vec<NameEntry>> {
-        let page = self.source.read_at(offset, NAME_PAGE_BYTES)?;
+    /// The entries of a page of the section, which is below its number of pages. The last one is as long as its entries.
+    fn name_page(&self, section: &SectionEntry, page: u64) -> Result<Vec<NameEntry>> {
+        let start = page * NAME_PAGE_BYTES as u64;
+        let offset = section.offset + start;
+        let len = (section.len - start).min(NAME_PAGE_BYTES as u64) as usize;
+        let bad =
+            |detail| FormatError::corrupt("name index page", detail).with_place(Some(&self.file), offset);
+        if len < NAME_PAGE_HEADER {
+            return Err(bad(format!("it has {len} bytes")));
+        }
+        let page = self.source.read_at(offset, len)?;
         let stored = u32::from_le_bytes([page[0], page[1], page[2], page[3]]);
         let count = u32::from_le_bytes([page[4], page[5], page[6], page[7]]) as usize;
         verify("name index page", offset, &page[4..], stored)
             .map_err(|e| e.with_place(Some(&self.file), offset))?;
-        if count > NAME_PAGE_ENTRIES {
-            return Err(FormatError::corrupt("name index page", format!("it claims {count} entries"))
-                .with_place(Some(&self.file), offset));
-        }
-        Ok((0..count).map(|i| pod_read_unaligned(&page[16 + i * 16..32 + i * 16])).collect())
+        let (entries, _) = page[NAME_PAGE_HEADER..].as_chunks::<{ size_of::<NameEntry>() }>();
+        let Some(entries) = entries.get(..count) else {
+            return Err(bad(format!("it claims {count} entries in {len} bytes")));
+        };
+        Ok(entries.iter().map(|e| pod_read_unaligned(e)).collect())
     }
 
     /// The directory's entry of a column.

@@ -7,6 +7,7 @@ use bytemuck::bytes_of;
 use super::stream::EncodedPage;
 use super::{FileWriter, archive};
 use crate::checksum::crc32c;
+use crate::encoding::Profile;
 use crate::error::{FormatError, Result};
 use crate::layout::{BlockEntry, BlockHeader, crc_of};
 use crate::limits::{EXTENT_ALIGN, PAGE_ALIGN};
@@ -40,7 +41,9 @@ impl BlockBuilder {
         // The section's size does not depend on the offsets in it, so it is laid out twice: once to learn where pages start.
         let draft = archive(&BlockV1 { chunks: chunks.iter().map(chunk_meta).collect() })?;
         let data_start = (size_of::<BlockHeader>() + draft.len()).next_multiple_of(PAGE_ALIGN);
-        let end = place(&mut chunks, data_start as u64)?;
+        // Small files are worth more than single reads to whoever asks for small files.
+        let aligned = file.options.profile != Profile::Compact;
+        let end = place(&mut chunks, data_start as u64, aligned)?;
         let section = archive(&BlockV1 { chunks: chunks.iter().map(chunk_meta).collect() })?;
         if section.len() != draft.len() {
             return Err(FormatError::invalid(
@@ -108,12 +111,17 @@ fn chunk_meta((pages, dictionary): &(Vec<EncodedPage>, Option<EncodedPage>)) -> 
     }
 }
 
-/// Gives every page its offset from the first one; returns where the last one ends, from the block's start.
-fn place(chunks: &mut [(Vec<EncodedPage>, Option<EncodedPage>)], data_start: u64) -> Result<u64> {
+/// Gives every page its offset from the first one, large chunks `aligned` or not; returns where the last one ends, from the block's
+/// start.
+fn place(
+    chunks: &mut [(Vec<EncodedPage>, Option<EncodedPage>)],
+    data_start: u64,
+    aligned: bool,
+) -> Result<u64> {
     let mut at = data_start;
     for (pages, dictionary) in chunks {
         let bytes: usize = pages.iter().map(|p| p.bytes.len()).sum();
-        if bytes >= ALIGN_CHUNKS_FROM {
+        if aligned && bytes >= ALIGN_CHUNKS_FROM {
             at = at.next_multiple_of(EXTENT_ALIGN);
         }
         for page in dictionary.iter_mut().chain(pages) {

@@ -8,8 +8,8 @@ use super::{FileWriter, archive, schema_section};
 use crate::checksum::crc32c;
 use crate::error::Result;
 use crate::layout::{
-    ColumnEntry, MAGIC, NAME_PAGE_BYTES, NAME_PAGE_ENTRIES, NameEntry, SectionEntry, SectionKind, Tail,
-    VERSION, crc_of, name_hash,
+    ColumnEntry, MAGIC, NAME_PAGE_BYTES, NAME_PAGE_ENTRIES, NAME_PAGE_HEADER, NameEntry, SectionEntry,
+    SectionKind, Tail, VERSION, crc_of, name_hash,
 };
 use crate::limits::{EXTENT_ALIGN, PAGE_ALIGN};
 use crate::meta::v1::{BoundsV1, ColumnV1, KeyValueV1, KeyValuesV1, StreamV1};
@@ -37,7 +37,7 @@ pub(super) fn write<W: Write>(file: &mut FileWriter<W>) -> Result<()> {
     }
     section(file, &mut table, SectionKind::Columns, columns.len(), cast_slice(&columns), false)?;
     let names = name_index(&columns);
-    section(file, &mut table, SectionKind::NameIndex, names.len() / NAME_PAGE_BYTES, &names, false)?;
+    section(file, &mut table, SectionKind::NameIndex, names.len().div_ceil(NAME_PAGE_BYTES), &names, false)?;
     let blocks = std::mem::take(&mut file.blocks);
     section(file, &mut table, SectionKind::Blocks, blocks.len(), cast_slice(&blocks), true)?;
     file.blocks = blocks;
@@ -150,9 +150,9 @@ fn name_index(columns: &[ColumnEntry]) -> Vec<u8> {
     let mut out = Vec::with_capacity(entries.len().div_ceil(NAME_PAGE_ENTRIES) * NAME_PAGE_BYTES);
     for page in entries.chunks(NAME_PAGE_ENTRIES) {
         let start = out.len();
-        out.resize(start + 16, 0);
+        out.resize(start + NAME_PAGE_HEADER, 0);
+        // All pages but the last are full.
         out.extend_from_slice(cast_slice(page));
-        out.resize(start + NAME_PAGE_BYTES, 0);
         out[start + 4..start + 8].copy_from_slice(&(page.len() as u32).to_le_bytes());
         let crc = crc32c(&out[start + 4..]);
         out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
