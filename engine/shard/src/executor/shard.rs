@@ -22,6 +22,9 @@ use crate::device::{
     OpenMode,
 };
 
+/// Jobs taken from the mailbox before other tasks have a turn.
+const JOBS_AT_ONCE: u32 = 64;
+
 /// What an executor offers to its shard.
 pub(super) trait Runtime {
     /// Runs a task on this thread.
@@ -206,9 +209,17 @@ impl Shard {
 
     /// Takes up tasks until told to end, and returns once the last task has ended.
     pub(super) async fn serve(self: &Rc<Self>, mut mailbox: mpsc::Receiver<Job>) {
+        let mut begun = 0u32;
         let cancel = loop {
             match mailbox.next().await {
-                Some(Job::Run { class, abort, begin }) => self.begin(class, abort, begin(Rc::clone(self))),
+                Some(Job::Run { class, abort, begin }) => {
+                    self.begin(class, abort, begin(Rc::clone(self)));
+                    begun += 1;
+                    // Senders faster than this loop would keep tasks from ever being run.
+                    if begun.is_multiple_of(JOBS_AT_ONCE) {
+                        self.runtime.yield_now().await;
+                    }
+                }
                 Some(Job::Finish) => break false,
                 Some(Job::Cancel) | None => break true,
             }
