@@ -13,7 +13,7 @@ use super::{DecodeContext, EncodeOptions};
 use crate::error::{FormatError, Result};
 use crate::kernels::gather::gather_views;
 use crate::kernels::{Level, extent};
-use crate::limits::{CASCADE_DEPTH_MAX, VECTOR_ROWS};
+use crate::limits::VECTOR_ROWS;
 use crate::page::{NodeView, PageBuilder, PageView};
 use crate::phys::PhysType;
 use crate::predicate::leaf::IntPred;
@@ -144,27 +144,6 @@ impl<'a> Codes<'a> {
         FormatError::corrupt("page", format!("a code points past the dictionary's {} values", self.distinct))
     }
 
-    /// Decodes codes from `start` on, a vector at a time, into `each(first, codes)`; every code is below the number of values.
-    #[inline(always)]
-    fn vectors<T>(&self, start: usize, len: usize, mut each: impl FnMut(usize, &[T])) -> Result<()>
-    where
-        T: crate::phys::Lane + super::int::OutInt,
-    {
-        let mut scratch = [T::from_u64(0); VECTOR_ROWS];
-        let mut row = start;
-        while row < start + len {
-            let n = (VECTOR_ROWS - row % VECTOR_ROWS).min(start + len - row);
-            let codes = &mut scratch[..n];
-            self.ints.decode(row, codes)?;
-            if extent::max(Level::current(), codes).to_u64() >= self.distinct as u64 {
-                return Err(self.outside());
-            }
-            each(row - start, codes);
-            row += n;
-        }
-        Ok(())
-    }
-
     /// Writes `values[code]` of rows from `start` on to `out`. There must be as many values as the codes were opened with.
     pub(crate) fn gather(&self, start: usize, values: &[u128], out: &mut [u128]) -> Result<()> {
         match self.width {
@@ -196,18 +175,29 @@ impl<'a> Codes<'a> {
         Ok(())
     }
 
-    /// Calls `each(row - start, code)` for `len` rows from `start` on.
+    /// Calls `each(row - start, code)` for `len` rows from `start` on; every code is below the number of values.
     pub(crate) fn for_each(
         &self,
         start: usize,
         len: usize,
         mut each: impl FnMut(usize, usize),
     ) -> Result<()> {
-        self.vectors::<u32>(start, len, |at, codes| {
+        let level = Level::current();
+        let mut scratch = [0u32; VECTOR_ROWS];
+        let mut at = 0;
+        while at < len {
+            let n = (VECTOR_ROWS - (start + at) % VECTOR_ROWS).min(len - at);
+            let codes = &mut scratch[..n];
+            self.ints.decode(start + at, codes)?;
+            if extent::max(level, codes) as usize >= self.distinct {
+                return Err(self.outside());
+            }
             for (i, &code) in codes.iter().enumerate() {
                 each(at + i, code as usize);
             }
-        })
+            at += n;
+        }
+        Ok(())
     }
 
     /// The codes of single rows, each below the number of values.
@@ -279,14 +269,14 @@ fn ranges(hits: &[bool]) -> Ranges {
     }
 }
 
-/// Writes codes, in the narrowest lanes that hold `distinct` values, as the next child.
+/// Writes codes, in the narrowest lanes that hold `distinct` values, as the next child, in at most `depth` levels of nodes.
 pub(crate) fn encode_codes(
     codes: &[u32],
     distinct: usize,
+    depth: usize,
     o: EncodeOptions,
     out: &mut PageBuilder,
 ) -> Result<()> {
-    let depth = CASCADE_DEPTH_MAX - 1;
     if distinct <= 1 << 8 {
         encode_ints(&codes.iter().map(|&c| c as u8).collect::<Vec<_>>(), PhysType::U8, depth, o, out)
     } else if distinct <= 1 << 16 {

@@ -15,7 +15,7 @@ use super::bytes::{DictionaryBuilder, compress, decompress};
 use super::dictionary::{ChunkDictionary, Codes, FLAG_SHARED, encode_codes};
 use super::{DecodeContext, EncodeOptions, Profile};
 use crate::error::{FormatError, Result};
-use crate::limits::{PAGE_BYTES_MAX, PAGE_VALUES_MAX, UNIT_ROWS_MAX, VECTOR_ROWS};
+use crate::limits::{CASCADE_DEPTH_MAX, PAGE_BYTES_MAX, PAGE_VALUES_MAX, UNIT_ROWS_MAX, VECTOR_ROWS};
 use crate::page::{EncodingKind, NodeSpec, NodeView, PageBuilder};
 use crate::phys::PhysType;
 use crate::predicate::leaf::BytesPred;
@@ -77,7 +77,7 @@ impl FixedEncoder {
         if let Some(codes) = self.codes(values, len) {
             self.dictionary_used = true;
             self.node(EncodingKind::Dictionary, len, FLAG_SHARED, 1, 0, out);
-            return encode_codes(&codes, self.dictionary.len(), o, out);
+            return encode_codes(&codes, self.dictionary.len(), CASCADE_DEPTH_MAX - 1, o, out);
         }
         self.encode_bytes(values, len, out)
     }

@@ -12,7 +12,7 @@ use super::input::{BytesInput, Flat};
 use crate::encoding::dictionary::{FLAG_SHARED, encode_codes};
 use crate::encoding::{EncodeOptions, Profile};
 use crate::error::Result;
-use crate::limits::{PAGE_VALUES_MAX, UNIT_ROWS_MAX, VECTOR_ROWS};
+use crate::limits::{CASCADE_DEPTH_MAX, PAGE_VALUES_MAX, UNIT_ROWS_MAX, VECTOR_ROWS};
 use crate::page::{EncodingKind, NodeSpec, PageBuilder};
 use crate::phys::PhysType;
 
@@ -167,7 +167,7 @@ impl BytesEncoder {
                 children: 1,
                 ..NodeSpec::new(EncodingKind::Dictionary, PhysType::Bytes, values.len())
             });
-            encode_codes(&codes, self.dictionary.len(), self.options, out)?;
+            encode_codes(&codes, self.dictionary.len(), CASCADE_DEPTH_MAX - 1, self.options, out)?;
             return Ok(true);
         }
         let flat = match flat {
@@ -315,7 +315,7 @@ fn dictionary_cost(values: &BytesInput<'_>, shrinkage: f64, o: EncodeOptions) ->
         }
     }
     let mut page = PageBuilder::new();
-    encode_codes(&codes, dictionary.len(), o, &mut page)?;
+    encode_codes(&codes, dictionary.len(), CASCADE_DEPTH_MAX - 1, o, &mut page)?;
     // A byte a value for its length.
     let stored = |values: usize, bytes: usize| (bytes as f64 * shrinkage) as usize + values;
     let whole = stored(dictionary.len(), dictionary.value_bytes());

@@ -15,7 +15,7 @@ use super::*;
 use crate::encoding::dictionary::{ChunkDictionary, FLAG_SHARED, encode_codes};
 use crate::encoding::fuzz::{aligned, any_tree};
 use crate::encoding::{DecodeContext, EncodeOptions, Profile};
-use crate::limits::VECTOR_ROWS;
+use crate::limits::{CASCADE_DEPTH_MAX, VECTOR_ROWS};
 use crate::page::{EncodingKind, NodeSpec, PageBuilder, PageView};
 use crate::phys::PhysType;
 use crate::predicate::leaf::BytesPred;
@@ -87,7 +87,7 @@ fn encoded(values: &[Vec<u8>], way: Way) -> (Buffer, Option<Buffer>) {
                 children,
                 ..NodeSpec::new(EncodingKind::Dictionary, PhysType::Bytes, values.len())
             });
-            encode_codes(&codes, builder.len(), o, &mut out).unwrap();
+            encode_codes(&codes, builder.len(), CASCADE_DEPTH_MAX - 1, o, &mut out).unwrap();
             let mut page = PageBuilder::new();
             if flags == FLAG_SHARED {
                 encode::encode_alone(&builder.values(), o, &mut page).unwrap();

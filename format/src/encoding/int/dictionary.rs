@@ -15,7 +15,7 @@ use super::encode::encode_ints;
 use super::scratch::Scratch;
 use super::test::IntTest;
 use super::{OutInt, bits_of, canonical, extend};
-use crate::encoding::dictionary::ChunkDictionary;
+use crate::encoding::dictionary::{ChunkDictionary, FLAG_SHARED, encode_codes};
 use crate::encoding::{DecodeContext, EncodeOptions};
 use crate::error::{FormatError, Result};
 use crate::kernels::Level;
@@ -23,8 +23,6 @@ use crate::kernels::gather::gather;
 use crate::limits::{PAGE_VALUES_MAX, VECTOR_ROWS};
 use crate::page::{EncodingKind, NodeSpec, NodeView, PageBuilder};
 use crate::phys::{Lane, PhysType};
-
-const FLAG_SHARED: u8 = 1;
 
 /// A dictionary node.
 #[derive(Debug)]
@@ -272,24 +270,6 @@ impl Distinct {
     pub(super) fn drain(&mut self) -> Vec<u64> {
         self.codes.clear();
         std::mem::take(&mut self.values)
-    }
-}
-
-fn encode_codes(
-    codes: &[u32],
-    distinct: usize,
-    depth: usize,
-    o: EncodeOptions,
-    out: &mut PageBuilder,
-) -> Result<()> {
-    match distinct {
-        0..=0x100 => {
-            encode_ints(&codes.iter().map(|c| *c as u8).collect::<Vec<_>>(), PhysType::U8, depth, o, out)
-        }
-        0x101..=0x1_0000 => {
-            encode_ints(&codes.iter().map(|c| *c as u16).collect::<Vec<_>>(), PhysType::U16, depth, o, out)
-        }
-        _ => encode_ints(codes, PhysType::U32, depth, o, out),
     }
 }
 

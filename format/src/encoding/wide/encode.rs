@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use arrow_buffer::i256;
 
 use super::{WORDS_MAX, Wide};
+use crate::encoding::dictionary::encode_codes;
 use crate::encoding::int::encode_ints;
 use crate::encoding::{EncodeOptions, Profile};
 use crate::error::{FormatError, Result};
@@ -97,14 +98,9 @@ impl WideEncoder {
         Ok(())
     }
 
-    fn write_dictionary<W: Wide>(&self, codes: &[u16], distinct: &[W], out: &mut PageBuilder) -> Result<()> {
+    fn write_dictionary<W: Wide>(&self, codes: &[u32], distinct: &[W], out: &mut PageBuilder) -> Result<()> {
         out.node(NodeSpec { children: 2, ..NodeSpec::new(EncodingKind::Dictionary, W::PTYPE, codes.len()) });
-        if distinct.len() <= 256 {
-            let codes: Vec<u8> = codes.iter().map(|c| *c as u8).collect();
-            encode_ints(&codes, PhysType::U8, CASCADE_DEPTH_MAX - 1, self.options, out)?;
-        } else {
-            encode_ints(codes, PhysType::U16, CASCADE_DEPTH_MAX - 1, self.options, out)?;
-        }
+        encode_codes(codes, distinct.len(), CASCADE_DEPTH_MAX - 1, self.options, out)?;
         write(EncodingKind::Plain, distinct, distinct.len(), out);
         Ok(())
     }
@@ -145,7 +141,7 @@ fn words_needed<W: Wide>(values: &[W]) -> usize {
 }
 
 /// The code of each value and the distinct values, ascending, unless they are too many.
-fn dictionary<W: Wide>(values: &[W]) -> Option<(Vec<u16>, Vec<W>)> {
+fn dictionary<W: Wide>(values: &[W]) -> Option<(Vec<u32>, Vec<W>)> {
     let stride = (values.len() / SAMPLE).max(1);
     let mut sample: Vec<W> = values.iter().step_by(stride).copied().collect();
     let sampled = sample.len();
@@ -160,18 +156,18 @@ fn dictionary<W: Wide>(values: &[W]) -> Option<(Vec<u16>, Vec<W>)> {
     for v in values {
         let code = *first_codes.entry(*v).or_insert_with(|| {
             distinct.push(*v);
-            (distinct.len() - 1) as u16
+            (distinct.len() - 1) as u32
         });
         if distinct.len() > DISTINCT_MAX {
             return None;
         }
         codes.push(code);
     }
-    let mut order: Vec<u16> = (0..distinct.len() as u16).collect();
+    let mut order: Vec<u32> = (0..distinct.len() as u32).collect();
     order.sort_unstable_by_key(|i| distinct[*i as usize]);
-    let mut rank = vec![0u16; distinct.len()];
+    let mut rank = vec![0u32; distinct.len()];
     for (r, i) in order.iter().enumerate() {
-        rank[*i as usize] = r as u16;
+        rank[*i as usize] = r as u32;
     }
     for code in &mut codes {
         *code = rank[*code as usize];
