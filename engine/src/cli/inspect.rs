@@ -80,7 +80,10 @@ impl Arguments {
             ui::bytes(report.bytes),
             ui::plural(report.blocks.len() as u64, "block"),
             ui::bytes(report.metadata_bytes),
-            report.ratio.map_or_else(String::new, |r| format!(", {r:.2}× smaller than Arrow")),
+            report
+                .ratio
+                .filter(|r| *r >= 1.0)
+                .map_or_else(String::new, |r| format!(", {r:.2}× smaller than Arrow")),
         );
         if self.summary {
             return out;
