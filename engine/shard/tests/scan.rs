@@ -246,6 +246,32 @@ fn a_slow_consumer_stops_the_reads_and_a_gone_one_ends_the_scan() {
 }
 
 #[test]
+fn batches_are_large_where_nothing_is_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = shards(1, IoMode::Auto);
+    let rows = |profile, columns: &[&str], batch_rows: Option<usize>| {
+        let path = folder.path().join("rows.dlb");
+        let options = WriterOptions { profile, ..WriterOptions::default() };
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = FileWriter::new(file, &batch(0..1).schema(), options).unwrap();
+        writer.write(&batch(0..100_000)).unwrap();
+        writer.finish().unwrap();
+        let mut scan = Scan::of(DataFile::open(&path).unwrap()).columns(columns.iter().copied());
+        if let Some(rows) = batch_rows {
+            scan = scan.batch_rows(rows);
+        }
+        let batches: Vec<RecordBatch> = scan.start(&shards).unwrap().collect::<Result<_, _>>().unwrap();
+        assert_eq!(batches.iter().flat_map(ids).collect::<Vec<_>>(), (0..100_000).collect::<Vec<_>>());
+        batches.iter().map(RecordBatch::num_rows).max().unwrap()
+    };
+    let (plain, default) = (deltalite_format::Profile::Plain, deltalite_format::Profile::Default);
+    assert_eq!(rows(plain, &["id"], None), 65_536);
+    assert_eq!(rows(plain, &["id"], Some(1_000)), 1_000);
+    assert_eq!(rows(plain, &["id", "name"], None), 16_384, "views of strings are made");
+    assert_eq!(rows(default, &["id"], None), 16_384);
+}
+
+#[test]
 fn a_consumer_that_keeps_everything_does_not_stop_the_scan() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plain.dlb");

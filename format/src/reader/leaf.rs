@@ -77,6 +77,11 @@ impl<'a> PageDecoder<'a> {
         Ok(Self { values, validity, rows })
     }
 
+    /// Whether rows can be handed out in the page's own buffer, as an array of `data_type`.
+    pub(crate) fn is_in_place(&self, data_type: &DataType) -> bool {
+        plain_range(self, 0, self.rows, arrow_width(data_type), data_type).is_some()
+    }
+
     /// Clears the rows of `mask` that are null in this page; `start` is the mask's first row in the page, a multiple of 64.
     pub(crate) fn mask_nulls(&self, start: usize, mask: &mut BitMask) -> Result<()> {
         if let Some(validity) = &self.validity {

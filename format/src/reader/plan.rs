@@ -12,6 +12,7 @@ use super::meta::{ChunkMeta, ColumnMeta, FileMeta};
 use super::read_type;
 use crate::bloom::BloomView;
 use crate::error::{FormatError, Result};
+use crate::limits::UNIT_ROWS_MAX;
 use crate::limits::ZONE_ROWS;
 use crate::mask::BitMask;
 use crate::predicate::{BoundPredicate, Predicate, Pruned, bind, nearest_name};
@@ -34,8 +35,9 @@ pub struct ScanOptions {
     pub schema: Option<Arc<EvolvedSchema>>,
     /// Rows wanted.
     pub predicate: Option<Predicate>,
-    /// Most rows of a batch, 1 to 65,536.
-    pub batch_rows: usize,
+    /// Most rows of a batch, 1 to 65,536. `None`: [`BATCH_ROWS_DEFAULT`], which stay in a core's cache, where anything is
+    /// decoded, and 65,536 where all values are handed out in the buffers they were read into.
+    pub batch_rows: Option<usize>,
     /// Where decoded values go.
     pub pool: BufferPool,
     /// Whether statistics and bloom filters may skip what can't match. On; off only to measure and to test.
@@ -48,7 +50,7 @@ impl Default for ScanOptions {
             columns: None,
             schema: None,
             predicate: None,
-            batch_rows: BATCH_ROWS_DEFAULT,
+            batch_rows: None,
             pool: BufferPool::global().clone(),
             pruning: true,
         }
@@ -114,11 +116,10 @@ impl ScanPlan {
     /// # Errors
     /// For unknown columns, literals that don't fit their column, a batch size out of range, or damaged metadata.
     pub fn new(meta: Arc<FileMeta>, options: ScanOptions) -> Result<Self> {
-        if options.batch_rows == 0 || options.batch_rows > crate::limits::UNIT_ROWS_MAX {
-            return Err(FormatError::invalid(
-                "scan",
-                format!("batch_rows is {}, must be 1 to 65,536", options.batch_rows),
-            ));
+        if let Some(rows) = options.batch_rows
+            && (rows == 0 || rows > UNIT_ROWS_MAX)
+        {
+            return Err(FormatError::invalid("scan", format!("batch_rows is {rows}, must be 1 to 65,536")));
         }
         let resolved = match &options.schema {
             Some(schema) => Resolved::evolved(&meta, schema, &options)?,

@@ -101,6 +101,14 @@ impl OpenStream {
         })
     }
 
+    /// Whether all rows lie in one page and can be handed out in its own buffer, as an array of `data_type`.
+    pub(crate) fn is_in_place(&self, data_type: &DataType) -> bool {
+        self.cell.with_dependent(|_, decoders| match decoders.as_slice() {
+            [Some(page)] => page.is_in_place(data_type),
+            _ => false,
+        })
+    }
+
     /// Appends rows `start..start + n` to a builder.
     pub(crate) fn append_range(&self, builder: &mut LeafBuilder<'_>, start: usize, n: usize) -> Result<()> {
         self.for_range(start, n, |_, page, at, rows| builder.append_range(page, at, rows))

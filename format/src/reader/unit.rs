@@ -13,10 +13,11 @@ use super::evolution::Source;
 use super::leaf::{LeafBuilder, PageDecoder, ValueDecoder};
 use super::meta::{ColumnMeta, PageRef};
 use super::nested::assemble;
-use super::plan::{ScanPlan, UnitTask};
+use super::plan::{BATCH_ROWS_DEFAULT, ScanPlan, UnitTask};
 use super::stream::{OpenStream, StreamPages};
 use crate::encoding::dictionary::ChunkDictionary;
 use crate::error::{FormatError, Result};
+use crate::limits::UNIT_ROWS_MAX;
 use crate::mask::BitMask;
 use crate::phys::PhysType;
 use crate::predicate::{Leaf, LeafTest};
@@ -99,6 +100,8 @@ pub struct UnitScan {
     pages: HashMap<u64, Buffer>,
     state: State,
     columns: Vec<Column>,
+    /// Most rows of a batch.
+    batch_rows: usize,
     /// Predicate columns opened for filtering, by slot, reused for the projection.
     opened: HashMap<usize, Column>,
     counts: UnitCounts,
@@ -125,6 +128,7 @@ impl UnitScan {
             pages: HashMap::new(),
             state: State::Start,
             columns: Vec::new(),
+            batch_rows: BATCH_ROWS_DEFAULT,
             opened: HashMap::new(),
             counts: UnitCounts::default(),
             scratch: Vec::new(),
@@ -369,11 +373,18 @@ impl UnitScan {
             }
         }
         self.opened.clear();
+        self.batch_rows = self.plan.options.batch_rows.unwrap_or_else(|| {
+            let in_place = self.columns.iter().zip(&self.plan.columns).all(|(column, meta)| match column {
+                Column::Leaf(stream) => stream.is_in_place(meta.field.data_type()),
+                Column::Nested(_) => false,
+            });
+            if in_place { UNIT_ROWS_MAX } else { BATCH_ROWS_DEFAULT }
+        });
         Ok(())
     }
 
     fn emit(&mut self, emitter: &mut Emitter) -> Result<Option<RecordBatch>> {
-        let batch_rows = self.plan.options.batch_rows;
+        let batch_rows = self.batch_rows;
         match emitter {
             Emitter::Whole { next, end } => {
                 if next == end {

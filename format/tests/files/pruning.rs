@@ -136,7 +136,7 @@ fn check(file: Vec<u8>, table: &RecordBatch, predicate: &Predicate, batch_rows: 
             predicate: Some(predicate.clone()),
             pruning,
             columns: columns.clone(),
-            batch_rows,
+            batch_rows: Some(batch_rows),
             ..ScanOptions::default()
         };
         let found = collect(reader.scan(options).unwrap()).unwrap();

@@ -19,7 +19,7 @@ proptest! {
     fn any_table_comes_back(table in any_table(1500, 3), options in any_options(), step in 0..700usize, batch_rows in 1..2000usize) {
         let file = write(&table, options, step);
         let reader = FileReader::open_bytes(file).unwrap();
-        let scan = ScanOptions { batch_rows, ..ScanOptions::default() };
+        let scan = ScanOptions { batch_rows: Some(batch_rows), ..ScanOptions::default() };
         let found = collect(reader.scan(scan).unwrap()).unwrap();
         assert_same(&found, &table);
     }

@@ -10,7 +10,7 @@ use crate::tables::{any_options, any_table, assert_same, concat, write};
 
 /// The rows of all splits, one split after the other.
 fn read_splits(reader: &FileReader, splits: &[SplitSpec]) -> RecordBatch {
-    let options = ScanOptions { batch_rows: 333, ..ScanOptions::default() };
+    let options = ScanOptions { batch_rows: Some(333), ..ScanOptions::default() };
     let scans: Vec<FileScan> =
         splits.iter().map(|s| reader.scan_split(options.clone(), Some(s)).unwrap()).collect();
     let schema = reader.scan(options).unwrap().schema().clone();

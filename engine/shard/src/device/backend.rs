@@ -47,8 +47,9 @@ pub trait Backend {
     /// Appends the answers that are there to `into`.
     fn reap(&mut self, into: &mut Vec<Answer>);
 
-    /// Hands pushed requests to the medium and blocks until an answer can be reaped or `timeout` is over.
-    fn wait(&mut self, timeout: Option<Duration>) -> Result<(), DeviceError>;
+    /// Hands pushed requests to the medium and blocks until an answer can be reaped or `timeout` is over. A medium to which
+    /// each wake-up is a cost may wait for `batch` answers, for some hundred microseconds at most.
+    fn wait(&mut self, batch: u32, timeout: Option<Duration>) -> Result<(), DeviceError>;
 
     /// System calls made so far and requests that used registered memory.
     fn counters(&self) -> (u64, u64) {

@@ -18,11 +18,14 @@ use super::file::{ByteRange, DeviceFile, OpenMode};
 use super::future::{IoFuture, IoPromise, promise};
 use super::tokens::{DeviceTokens, IoClass};
 use super::transfer::{Step, Transfer};
-use super::{BLOCK_ALIGNMENT, BlockDevice, DeviceLoad, DeviceStats};
+use super::{BLOCK_ALIGNMENT, BlockDevice, DeviceLoad, DeviceStats, ReadDone};
 
-/// The largest request given to a medium, in bytes: larger ones may come back with EAGAIN after partial work, and
-/// several smaller ones keep a disk's queues busy.
-const UNIT_MAX: u64 = 1 << 20;
+/// The largest request given to a medium, in bytes: a segment of a scan, of 1 MiB and what headers and alignment add. Much
+/// larger ones may come back with EAGAIN after partial work, and several smaller ones keep a disk's queues busy.
+const UNIT_MAX: u64 = (1 << 20) + (64 << 10);
+
+/// Answers that one wake-up waits for at most.
+const BATCH_MAX: usize = 8;
 
 /// Order in which background classes are served when all of them wait: prefetch and scrub advance, slowly.
 const BACKGROUND_TURNS: [IoClass; 8] = [
@@ -36,8 +39,14 @@ const BACKGROUND_TURNS: [IoClass; 8] = [
     IoClass::Scrub,
 ];
 
+/// Who learns of a read's outcome.
+enum Reader {
+    Waiting(IoPromise<PoolBuffer>),
+    Called(ReadDone),
+}
+
 enum Payload {
-    Read(PoolBuffer, IoPromise<PoolBuffer>),
+    Read(PoolBuffer, Reader),
     Write(SharedBuffer, IoPromise<usize>),
     Sync(IoPromise<()>),
 }
@@ -45,9 +54,9 @@ enum Payload {
 impl Payload {
     fn is_abandoned(&self) -> bool {
         match self {
-            Payload::Read(_, promise) => promise.is_abandoned(),
+            Payload::Read(_, Reader::Waiting(promise)) => promise.is_abandoned(),
             // A write or sync was ordered for its effect: it happens although nobody waits for the answer.
-            Payload::Write(..) | Payload::Sync(_) => false,
+            Payload::Read(_, Reader::Called(_)) | Payload::Write(..) | Payload::Sync(_) => false,
         }
     }
 
@@ -128,8 +137,11 @@ struct Inner<B> {
     queues: [VecDeque<u32>; 4],
     turn: usize,
     in_flight: usize,
+    /// Of these, requests that somebody waits for already.
+    urgent_in_flight: usize,
     answers: Vec<Answer>,
     wakers: Vec<Waker>,
+    calls: Vec<(ReadDone, Result<PoolBuffer, DeviceError>)>,
     stats: DeviceStats,
 }
 
@@ -172,8 +184,10 @@ impl<B: Backend> Device<B> {
             queues: Default::default(),
             turn: 0,
             in_flight: 0,
+            urgent_in_flight: 0,
             answers: Vec::new(),
             wakers: Vec::new(),
+            calls: Vec::new(),
             stats,
         };
         Self { inner: RefCell::new(inner), notify: RefCell::new(None), notified: Cell::new(false) }
@@ -184,6 +198,18 @@ impl<B: Backend> Device<B> {
         f(&mut self.inner.borrow_mut().backend)
     }
 
+    fn enqueue_read(
+        &self,
+        file: &DeviceFile,
+        range: ByteRange,
+        payload: Payload,
+        expect: u64,
+        class: IoClass,
+    ) {
+        self.inner.borrow_mut().enqueue(file, payload, range, expect, BLOCK_ALIGNMENT as u32, class);
+        self.queued();
+    }
+
     fn queued(&self) {
         if !self.notified.replace(true)
             && let Some(notify) = &*self.notify.borrow()
@@ -192,7 +218,7 @@ impl<B: Backend> Device<B> {
         }
     }
 
-    /// Runs `f` and wakes whom it completed, after the device can be used again.
+    /// Runs `f` and tells whom it completed, after the device can be used again.
     fn drive<T>(&self, f: impl FnOnce(&mut Inner<B>) -> T) -> (T, usize) {
         self.notified.set(false);
         let mut inner = self.inner.borrow_mut();
@@ -200,16 +226,51 @@ impl<B: Backend> Device<B> {
         let result = f(&mut inner);
         let completed = inner.finished() - before;
         let mut wakers = std::mem::take(&mut inner.wakers);
+        let mut calls = std::mem::take(&mut inner.calls);
         drop(inner);
         for waker in wakers.drain(..) {
             waker.wake();
+        }
+        for (done, outcome) in calls.drain(..) {
+            done(outcome);
         }
         let mut inner = self.inner.borrow_mut();
         if inner.wakers.is_empty() {
             inner.wakers = wakers;
         }
+        if inner.calls.is_empty() {
+            inner.calls = calls;
+        }
         (result, completed as usize)
     }
+}
+
+fn is_urgent(class: IoClass) -> bool {
+    matches!(class, IoClass::Rpc | IoClass::Scan)
+}
+
+/// Checks that a read is aligned, fits its buffer and lies in the file; returns the bytes that it will yield.
+fn readable(file: &DeviceFile, range: ByteRange, buf: &PoolBuffer) -> Result<u64, DeviceError> {
+    let aligned = range.offset.is_multiple_of(BLOCK_ALIGNMENT) && range.len.is_multiple_of(BLOCK_ALIGNMENT);
+    let memory = (buf.as_ptr() as usize as u64).is_multiple_of(BLOCK_ALIGNMENT) || !file.is_direct();
+    if !aligned || !memory || range.len > buf.capacity() as u64 || range.len > u64::from(u32::MAX) {
+        return Err(DeviceError::Misaligned {
+            path: file.path().to_owned(),
+            offset: range.offset,
+            len: range.len,
+            capacity: buf.capacity() as u64,
+            alignment: BLOCK_ALIGNMENT,
+        });
+    }
+    if range.offset >= file.len() || range.len == 0 {
+        return Err(DeviceError::PastEnd {
+            path: file.path().to_owned(),
+            offset: range.offset,
+            len: range.len,
+            file_len: file.len(),
+        });
+    }
+    Ok(range.len.min(file.len() - range.offset))
 }
 
 impl<B: Backend> Inner<B> {
@@ -266,6 +327,15 @@ impl<B: Backend> Inner<B> {
         None
     }
 
+    /// How many answers are worth one wake-up: while nothing but reads ahead is about, a part of what is in flight, so that
+    /// the medium never runs dry.
+    fn batch(&self) -> u32 {
+        if self.urgent_in_flight > 0 || self.tokens.contended() {
+            return 1;
+        }
+        (self.in_flight / 4).clamp(1, BATCH_MAX) as u32
+    }
+
     /// Gives queued units to the medium as far as depth and tokens allow.
     fn dispatch(&mut self) {
         while self.in_flight < self.depth {
@@ -303,6 +373,7 @@ impl<B: Backend> Inner<B> {
                 self.turn = self.turn.wrapping_add(1);
             }
             self.in_flight += 1;
+            self.urgent_in_flight += usize::from(is_urgent(class));
             self.stats.issued += 1;
             self.stats.depth_max = self.stats.depth_max.max(self.in_flight);
             self.stats.depth_sum += self.in_flight as u64;
@@ -338,6 +409,7 @@ impl<B: Backend> Inner<B> {
             let (class, (_, asked)) = (unit.class, unit.transfer.remaining());
             let (index, step, transfer) = (unit.operation, unit.transfer.answer(answer), unit.transfer);
             self.in_flight -= 1;
+            self.urgent_in_flight -= usize::from(is_urgent(class));
             self.tokens.give(class, u64::from(asked));
             let failure = match step {
                 Step::Again => {
@@ -411,15 +483,23 @@ impl<B: Backend> Inner<B> {
             self.stats.failed += 1;
         }
         let waker = match (payload, failure) {
-            (Payload::Read(buf, promise), Some(error)) => {
-                drop(buf);
-                promise.keep(Err(error))
-            }
-            (Payload::Read(mut buf, promise), None) => {
-                self.stats.reads += 1;
-                self.stats.bytes_read += expect;
-                buf.set_len(expect as usize);
-                promise.keep(Ok(buf))
+            (Payload::Read(mut buf, reader), failure) => {
+                let outcome = match failure {
+                    Some(error) => Err(error),
+                    None => {
+                        self.stats.reads += 1;
+                        self.stats.bytes_read += expect;
+                        buf.set_len(expect as usize);
+                        Ok(buf)
+                    }
+                };
+                match reader {
+                    Reader::Waiting(promise) => promise.keep(outcome),
+                    Reader::Called(done) => {
+                        self.calls.push((done, outcome));
+                        None
+                    }
+                }
             }
             (Payload::Write(_, promise), Some(error)) => promise.keep(Err(error)),
             (Payload::Write(_, promise), None) => {
@@ -462,32 +542,32 @@ impl<B: Backend> BlockDevice for Device<B> {
         buf: PoolBuffer,
         class: IoClass,
     ) -> IoFuture<PoolBuffer> {
-        let aligned =
-            range.offset.is_multiple_of(BLOCK_ALIGNMENT) && range.len.is_multiple_of(BLOCK_ALIGNMENT);
-        let memory = (buf.as_ptr() as usize as u64).is_multiple_of(BLOCK_ALIGNMENT) || !file.is_direct();
-        if !aligned || !memory || range.len > buf.capacity() as u64 || range.len > u64::from(u32::MAX) {
-            return IoFuture::ready(Err(DeviceError::Misaligned {
-                path: file.path().to_owned(),
-                offset: range.offset,
-                len: range.len,
-                capacity: buf.capacity() as u64,
-                alignment: BLOCK_ALIGNMENT,
-            }));
-        }
-        if range.offset >= file.len() || range.len == 0 {
-            return IoFuture::ready(Err(DeviceError::PastEnd {
-                path: file.path().to_owned(),
-                offset: range.offset,
-                len: range.len,
-                file_len: file.len(),
-            }));
-        }
-        let expect = range.len.min(file.len() - range.offset);
+        let expect = match readable(file, range, &buf) {
+            Ok(expect) => expect,
+            Err(error) => return IoFuture::ready(Err(error)),
+        };
         let (kept, future) = promise();
-        let alignment = BLOCK_ALIGNMENT as u32;
-        self.inner.borrow_mut().enqueue(file, Payload::Read(buf, kept), range, expect, alignment, class);
-        self.queued();
+        self.enqueue_read(file, range, Payload::Read(buf, Reader::Waiting(kept)), expect, class);
         future
+    }
+
+    fn read_then(
+        &self,
+        file: &DeviceFile,
+        range: ByteRange,
+        buf: PoolBuffer,
+        class: IoClass,
+        done: ReadDone,
+    ) {
+        match readable(file, range, &buf) {
+            Ok(expect) => {
+                self.enqueue_read(file, range, Payload::Read(buf, Reader::Called(done)), expect, class);
+            }
+            Err(error) => {
+                self.inner.borrow_mut().calls.push((done, Err(error)));
+                self.queued();
+            }
+        }
     }
 
     fn write(&self, file: &DeviceFile, offset: u64, buf: SharedBuffer, class: IoClass) -> IoFuture<usize> {
@@ -536,7 +616,7 @@ impl<B: Backend> BlockDevice for Device<B> {
             if inner.in_flight == 0 {
                 return Ok(());
             }
-            inner.backend.wait(timeout)?;
+            inner.backend.wait(inner.batch(), timeout)?;
             inner.settle();
             inner.turn_over()
         });
@@ -561,19 +641,25 @@ impl<B: Backend> BlockDevice for Device<B> {
         }
     }
 
-    fn check_unchanged(&self, file: &DeviceFile, offset: u64) -> Result<(), DeviceError> {
-        let mut inner = self.inner.borrow_mut();
+    fn check_contents(&self, file: &DeviceFile, offset: u64) -> Result<(), DeviceError> {
         let path = || file.path().to_owned();
-        let failed = |errno| DeviceError::Name { op: IoOp::Stat, path: path(), errno };
-        let now = inner.backend.identity(file).map_err(failed)?;
+        let now = self.inner.borrow_mut().backend.identity(file);
+        let now = now.map_err(|errno| DeviceError::Name { op: IoOp::Stat, path: path(), errno })?;
         if file.id().contents_differ(&now) {
             return Err(DeviceError::Changed { path: path(), offset, was: file.id(), now });
         }
+        Ok(())
+    }
+
+    fn check_unchanged(&self, file: &DeviceFile, offset: u64) -> Result<(), DeviceError> {
+        self.check_contents(file, offset)?;
+        let path = || file.path().to_owned();
+        let mut inner = self.inner.borrow_mut();
         match inner.backend.identity_at(file.path()) {
             Ok(named) if named == file.id() => Ok(()),
             Ok(now) => Err(DeviceError::Changed { path: path(), offset, was: file.id(), now }),
             Err(errno) if errno.0 == libc::ENOENT => Err(DeviceError::Vanished { path: path(), offset }),
-            Err(errno) => Err(failed(errno)),
+            Err(errno) => Err(DeviceError::Name { op: IoOp::Stat, path: path(), errno }),
         }
     }
 
@@ -620,7 +706,7 @@ impl<B: Backend> Drop for Device<B> {
             queue.clear();
         }
         while inner.in_flight > 0 {
-            if let Err(error) = inner.backend.wait(None) {
+            if let Err(error) = inner.backend.wait(1, None) {
                 // The medium may still write into these buffers: they are lost rather than given to somebody else.
                 tracing::error!(%error, lost = inner.operations.len(), "the block device could not be drained");
                 std::mem::forget(std::mem::replace(&mut inner.operations, Slab::new()));

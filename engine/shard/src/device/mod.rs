@@ -48,6 +48,7 @@ pub use coalesce::{CoalesceOptions, PlannedPart, PlannedRead, coalesce};
 pub use error::{DeviceError, Errno, IoOp};
 pub use file::{ByteRange, DeviceFile, FileId, OpenMode};
 pub use future::IoFuture;
+pub(crate) use ring::RingBell;
 pub use ring::{RingDevice, RingOptions, ring_available};
 pub use sim::{SimDevice, SimFaults, SimInjected};
 pub use sim_disk::SimDisk;
@@ -170,6 +171,9 @@ pub struct DeviceStats {
     pub degraded: Vec<DeviceDegraded>,
 }
 
+/// What [`BlockDevice::read_then`] calls with what was read.
+pub type ReadDone = Box<dyn FnOnce(Result<PoolBuffer, DeviceError>)>;
+
 /// A block device of one thread.
 ///
 /// Operations start when they are called, not when they are polled: they are queued by class and issued by the next
@@ -192,6 +196,11 @@ pub trait BlockDevice {
         class: IoClass,
     ) -> IoFuture<PoolBuffer>;
 
+    /// Like [`read`](Self::read), for whoever needs no future: `done` is called on this thread with the outcome, by the
+    /// [`poll`](Self::poll) or [`wait`](Self::wait) that learns of it. It may use the device. A device that is dropped first
+    /// drops `done` uncalled.
+    fn read_then(&self, file: &DeviceFile, range: ByteRange, buf: PoolBuffer, class: IoClass, done: ReadDone);
+
     /// Writes all of `buf` at `offset` and resolves to the number of bytes. On a direct file offset, length and
     /// memory must be aligned to [`BLOCK_ALIGNMENT`].
     fn write(&self, file: &DeviceFile, offset: u64, buf: SharedBuffer, class: IoClass) -> IoFuture<usize>;
@@ -212,8 +221,10 @@ pub trait BlockDevice {
     /// Counters.
     fn stats(&self) -> DeviceStats;
 
-    /// Checks that `file` still has the contents and the name it was opened with; `offset` is where the reader is,
-    /// for the error.
+    /// Checks that `file` still has the contents it was opened with; `offset` is where the reader is, for the error.
+    fn check_contents(&self, file: &DeviceFile, offset: u64) -> Result<(), DeviceError>;
+
+    /// As [`check_contents`](Self::check_contents), and that its name still leads to it.
     fn check_unchanged(&self, file: &DeviceFile, offset: u64) -> Result<(), DeviceError>;
 
     /// Sets a file's length. Blocks.

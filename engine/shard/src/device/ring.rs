@@ -5,9 +5,10 @@
 //! per request, fixed files need no reference count per request.
 
 use std::cell::RefCell;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltalite_alloc::BufferPool;
@@ -26,6 +27,41 @@ const REGISTERED_PIECE: usize = 1 << 30;
 
 /// The smallest part of an arena worth registering.
 const REGISTERED_MIN: usize = 4 << 20;
+
+/// How long a wait for several answers goes on after the first.
+const LINGER: Duration = Duration::from_micros(300);
+
+/// The number of the request that waits for the bell; operations are counted from 0 and never get here.
+const BELL: u64 = u64::MAX;
+
+/// Ends a wait of a ring from another thread.
+#[derive(Clone, Debug)]
+pub(crate) struct RingBell(Arc<OwnedFd>);
+
+impl RingBell {
+    fn new() -> Result<Self, Errno> {
+        // SAFETY: a plain system call; the descriptor is checked and then owned.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(Errno::last());
+        }
+        // SAFETY: the descriptor was just made and has no other owner.
+        Ok(Self(Arc::new(unsafe { OwnedFd::from_raw_fd(fd) })))
+    }
+
+    /// Ends the wait that the ring is in, or the next one.
+    pub(crate) fn ring(&self) {
+        let one = 1_u64;
+        // SAFETY: eight bytes of a live integer. It can fail only where the count is full, and then the bell rings anyway.
+        let _ = unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+    }
+
+    fn silence(&self) {
+        let mut count = 0_u64;
+        // SAFETY: eight bytes of a live integer. Where the bell has not rung, it answers EAGAIN.
+        let _ = unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+    }
+}
 
 /// How to set a ring up.
 #[derive(Clone, Debug)]
@@ -51,6 +87,21 @@ impl RingOptions {
 pub type RingDevice = Device<RingBackend>;
 
 impl RingDevice {
+    /// What ends a [`wait`](super::BlockDevice::wait) from another thread. Without, waits take no notice of others.
+    pub(crate) fn bell(&self) -> Result<RingBell, DeviceError> {
+        self.with_backend(|backend| match &backend.bell {
+            Some(bell) => Ok(bell.clone()),
+            None => {
+                let bell = RingBell::new().map_err(|errno| DeviceError::Unavailable {
+                    device: "io_uring",
+                    step: "eventfd",
+                    errno,
+                })?;
+                Ok(backend.bell.insert(bell).clone())
+            }
+        })
+    }
+
     /// Makes the ring on the calling thread.
     pub fn new(options: &RingOptions) -> Result<Self, DeviceError> {
         let backend = RingBackend::new(options)?;
@@ -110,6 +161,11 @@ pub struct RingBackend {
     files_released: Rc<RefCell<Vec<u32>>>,
     modern: bool,
     buffered: Option<PathBuf>,
+    bell: Option<RingBell>,
+    /// A request in the ring waits for the bell.
+    bell_heard: bool,
+    /// The kernel can wait for several answers for a while, and for one after that (Linux 6.12).
+    lingers: bool,
     pending: u32,
     enters: u64,
     fixed: u64,
@@ -137,6 +193,9 @@ impl RingBackend {
             files_released: Rc::default(),
             modern,
             buffered: None,
+            bell: None,
+            bell_heard: false,
+            lingers: true,
             pending: 0,
             enters: 0,
             fixed: 0,
@@ -196,7 +255,14 @@ impl RingBackend {
     /// Enters the kernel. Being told to try later is no failure: what was not taken stays in the queue.
     fn enter(&mut self, want: u32, timeout: Option<Duration>) -> Result<(), DeviceError> {
         self.enters += 1;
-        match self.entry.enter(self.pending, want, timeout) {
+        let lingering = want > 1 && self.lingers && timeout.is_some();
+        let (want, linger) = if lingering { (want, LINGER) } else { (want.min(1), Duration::ZERO) };
+        let mut result = self.entry.enter(self.pending, want, linger, timeout);
+        if lingering && matches!(result, Err(Errno(libc::EINVAL))) {
+            self.lingers = false;
+            result = self.entry.enter(self.pending, 1, Duration::ZERO, timeout);
+        }
+        match result {
             Ok(taken) => {
                 self.pending -= taken.min(self.pending);
                 Ok(())
@@ -279,15 +345,30 @@ impl Backend for RingBackend {
     }
 
     fn reap(&mut self, into: &mut Vec<Answer>) {
+        let mut rang = false;
         for completion in self.ring.completion() {
+            if completion.user_data() == BELL {
+                rang = true;
+                continue;
+            }
             let result = completion.result();
             let answer = if result < 0 { Err(Errno(-result)) } else { Ok(result as u32) };
             into.push((completion.user_data() as u32, answer));
         }
+        if rang && let Some(bell) = &self.bell {
+            bell.silence();
+            self.bell_heard = false;
+        }
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> Result<(), DeviceError> {
-        let want = u32::from(self.ring.completion().is_empty());
+    fn wait(&mut self, batch: u32, timeout: Option<Duration>) -> Result<(), DeviceError> {
+        if let (Some(bell), false) = (&self.bell, self.bell_heard) {
+            let listen = opcode::PollAdd::new(types::Fd(bell.0.as_raw_fd()), libc::POLLIN as u32).build();
+            // SAFETY: the request points to no memory, and the descriptor lives as long as the ring.
+            self.bell_heard = unsafe { self.ring.submission().push(&listen.user_data(BELL)) }.is_ok();
+            self.pending += u32::from(self.bell_heard);
+        }
+        let want = if self.ring.completion().is_empty() { batch.max(1) } else { 0 };
         self.enter(want, timeout)
     }
 

@@ -24,7 +24,7 @@ struct RingUpdate {
 struct GetEventsArg {
     sigmask: u64,
     sigmask_len: u32,
-    pad: u32,
+    min_wait_us: u32,
     timespec: u64,
 }
 
@@ -52,8 +52,15 @@ impl RingEntry {
         Self { ring, registered: (result == 1).then_some(update.offset) }
     }
 
-    /// Submits `submit` entries, runs deferred completions and waits for `want` of them, or until `timeout`.
-    pub(crate) fn enter(&self, submit: u32, want: u32, timeout: Option<Duration>) -> Result<u32, Errno> {
+    /// Submits `submit` entries, runs deferred completions and waits for `want` of them, or until `timeout`. After `linger`,
+    /// where it is not zero, one completion is enough; kernels before 6.12 answer EINVAL to that.
+    pub(crate) fn enter(
+        &self,
+        submit: u32,
+        want: u32,
+        linger: Duration,
+        timeout: Option<Duration>,
+    ) -> Result<u32, Errno> {
         let (fd, mut flags) = match self.registered {
             Some(index) => (index as RawFd, ENTER_GETEVENTS | ENTER_REGISTERED_RING),
             None => (self.ring, ENTER_GETEVENTS),
@@ -63,7 +70,7 @@ impl RingEntry {
         let argument = timespec.as_ref().map(|timespec| GetEventsArg {
             sigmask: 0,
             sigmask_len: 0,
-            pad: 0,
+            min_wait_us: linger.as_micros() as u32,
             timespec: std::ptr::from_ref(timespec) as u64,
         });
         let (pointer, size) = match &argument {

@@ -237,7 +237,7 @@ impl Backend for SimBackend {
         }
     }
 
-    fn wait(&mut self, _timeout: Option<Duration>) -> Result<(), DeviceError> {
+    fn wait(&mut self, _batch: u32, _timeout: Option<Duration>) -> Result<(), DeviceError> {
         if let Some(&Reverse((due, _))) = self.order.peek() {
             self.now = self.now.max(due);
         }

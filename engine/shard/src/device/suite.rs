@@ -1,5 +1,6 @@
 //! One set of tests for all devices, and the seeded schedules of the simulated one.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use deltalite_alloc::{BufferPool, PoolBuffer, PoolOptions};
 use futures::future::join_all;
 
+use super::backend::Backend;
 use super::rng::Rng;
 use super::*;
 
@@ -232,6 +234,52 @@ fn a_file_that_changes_is_noticed(lab: &dyn Lab) {
     assert_nothing_held(lab, &*device);
 }
 
+fn reads_can_call_back(lab: &dyn Lab) {
+    let device = lab.device(free_tokens());
+    let content = bytes(300_000, 8);
+    let path = lab.put("data", &content);
+    let file = device.open(&path, OpenMode::Read).unwrap();
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let read = |device: &Rc<dyn BlockDevice>, offset: u64, len: usize| {
+        let (seen, again, of) = (Rc::clone(&seen), Rc::downgrade(device), file.clone());
+        let done = move |outcome: Result<PoolBuffer, DeviceError>| {
+            // What is called may use the device.
+            if let Some(device) = again.upgrade() {
+                device.check_contents(&of, offset).unwrap();
+            }
+            let outcome = outcome.map(|buf| buf.as_slice()[..buf.len()].to_vec()).map_err(|e| e.code());
+            seen.borrow_mut().push((offset, outcome));
+        };
+        let buf = lab.pool().take(len.next_multiple_of(4096)).unwrap();
+        device.read_then(&file, ByteRange::new(offset, len as u64), buf, IoClass::Prefetch, Box::new(done));
+    };
+    for i in 0..50 {
+        read(&device, i * 4096, 8192);
+    }
+    read(&device, 77, 4096);
+    assert!(seen.borrow().is_empty(), "nothing is called before the device is driven");
+    device.poll();
+    while device.load().operations > 0 {
+        device.wait(None).unwrap();
+    }
+    let mut all = seen.take();
+    all.sort_by_key(|(offset, _)| *offset);
+    assert_eq!(all.len(), 51);
+    for (offset, outcome) in all {
+        if offset == 77 {
+            assert_eq!(outcome, Err("DL-0308"));
+        } else {
+            let at = offset as usize;
+            assert_eq!(outcome.as_deref(), Ok(&content[at..at + 8192]));
+        }
+    }
+    assert_nothing_held(lab, &*device);
+    read(&device, 0, 4096);
+    drop(device);
+    assert!(seen.borrow().is_empty(), "a device that is gone calls nobody");
+    assert_eq!((Rc::strong_count(&seen), lab.pool().in_use()), (1, 0), "and keeps nothing");
+}
+
 fn dropped_futures_leak_nothing(lab: &dyn Lab) {
     let device = lab.device(free_tokens());
     let path = lab.put("data", &bytes(8 << 20, 3));
@@ -343,10 +391,40 @@ on_every_device!(
     writes_are_found_again,
     breaches_of_the_rules_are_told,
     a_file_that_changes_is_noticed,
+    reads_can_call_back,
     dropped_futures_leak_nothing,
     every_class_advances_with_one_token,
     queueing_tells_the_executor_once,
 );
+
+#[test]
+fn a_bell_ends_the_wait_of_a_ring() {
+    if ring_available().is_err() {
+        return;
+    }
+    let device = RingDevice::new(&RingOptions::new(free_tokens())).unwrap();
+    let bell = device.bell().unwrap();
+    let ring = |times: u32| {
+        let bell = bell.clone();
+        std::thread::spawn(move || (0..times).for_each(|_| bell.ring()))
+    };
+    let wait = || device.with_backend(|ring| ring.wait(8, None)).unwrap();
+    let reap = || {
+        let mut answers = Vec::new();
+        device.with_backend(|ring| ring.reap(&mut answers));
+        assert!(answers.is_empty(), "a bell is no answer");
+    };
+    // Rung before, meanwhile, several times, and again: each of these waits would last for good without the bell.
+    for times in [1, 1, 5, 1] {
+        let ringing = ring(times);
+        wait();
+        ringing.join().unwrap();
+        reap();
+    }
+    ring(1).join().unwrap();
+    wait();
+    reap();
+}
 
 /// One seeded schedule of reads with faults: each read is right or an error, each future completes once, no buffer
 /// stays behind.

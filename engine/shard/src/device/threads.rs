@@ -140,7 +140,7 @@ impl Backend for ThreadBackend {
         into.extend(self.answers.try_iter());
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> Result<(), DeviceError> {
+    fn wait(&mut self, _batch: u32, timeout: Option<Duration>) -> Result<(), DeviceError> {
         if self.received.is_some() {
             return Ok(());
         }

@@ -141,7 +141,7 @@ impl DeviceTokens {
         self.0.epoch.elapsed().as_nanos() as u64
     }
 
-    fn contended(&self) -> bool {
+    pub(crate) fn contended(&self) -> bool {
         let hold = self.0.options.contended_for.as_nanos() as u64;
         if hold == 0 {
             return false;

@@ -11,6 +11,8 @@ use std::thread::{self, ThreadId};
 
 use parking_lot::Mutex;
 
+use crate::device::RingBell;
+
 #[derive(Default)]
 struct Waiting {
     /// Tasks to wake.
@@ -24,22 +26,40 @@ pub(super) struct Doorbell {
     waiting: Mutex<Waiting>,
     /// There is something for the pump to do: `tasks` is not empty, or somebody rang.
     has_rung: AtomicBool,
+    /// The pump waits in the ring, which only `bell` ends early.
+    in_ring: AtomicBool,
+    bell: RingBell,
     home: ThreadId,
 }
 
 impl Doorbell {
     /// A doorbell for the shard on the calling thread.
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(bell: RingBell) -> Arc<Self> {
         Arc::new(Self {
             waiting: Mutex::default(),
             has_rung: AtomicBool::new(false),
+            in_ring: AtomicBool::new(false),
+            bell,
             home: thread::current().id(),
         })
     }
 
+    /// Runs `wait`, which waits in the ring, unless there is something to do. Whoever rings meanwhile ends it.
+    pub(super) fn while_in_ring<T>(&self, wait: impl FnOnce() -> T) -> Option<T> {
+        // Sequentially consistent, as in `ring`: either this sees that somebody rang, or they see that the pump waits.
+        self.in_ring.store(true, Ordering::SeqCst);
+        let waited = (!self.has_rung.load(Ordering::SeqCst)).then(wait);
+        self.in_ring.store(false, Ordering::Relaxed);
+        waited
+    }
+
     /// Wakes the pump, if it sleeps.
     pub(super) fn ring(&self) {
-        if !self.has_rung.swap(true, Ordering::AcqRel) {
+        if !self.has_rung.swap(true, Ordering::SeqCst) {
+            if self.in_ring.load(Ordering::SeqCst) {
+                self.bell.ring();
+                return;
+            }
             let pump = self.waiting.lock().pump.take();
             if let Some(pump) = pump {
                 pump.wake();
@@ -55,7 +75,7 @@ impl Doorbell {
     /// Wakes the tasks that other threads woke. Called on the shard's thread.
     pub(super) fn pass_on(&self) {
         // Reset first: what is left from here on rings again.
-        if self.has_rung.load(Ordering::Relaxed) && self.has_rung.swap(false, Ordering::AcqRel) {
+        if self.has_rung.load(Ordering::Relaxed) && self.has_rung.swap(false, Ordering::SeqCst) {
             let tasks = std::mem::take(&mut self.waiting.lock().tasks);
             for task in tasks {
                 task.wake();

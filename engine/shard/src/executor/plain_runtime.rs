@@ -61,7 +61,7 @@ fn live(birth: Birth, ground: Ground, device: &Rc<dyn BlockDevice>) {
     let shard = Shard::new(ground, Rc::clone(device), Rc::<PlainRuntime>::clone(&runtime));
     birth.tell(Ok(()));
     let serving = Rc::new(Cell::new(true));
-    let (done, mailbox) = (Rc::clone(&serving), birth.mailbox);
+    let (done, mailbox, resting) = (Rc::clone(&serving), birth.mailbox, Rc::downgrade(&shard));
     runtime.spawn(
         IoClass::Rpc,
         Box::pin(async move {
@@ -69,7 +69,12 @@ fn live(birth: Birth, ground: Ground, device: &Rc<dyn BlockDevice>) {
             done.set(false);
         }),
     );
-    run(&runtime, &**device, &serving);
+    let rest = || {
+        if let Some(shard) = resting.upgrade() {
+            shard.close_files();
+        }
+    };
+    run(&runtime, &**device, &serving, &rest);
 }
 
 /// Set and unparked by wakers of this thread's tasks, from any thread.
@@ -90,7 +95,7 @@ impl Wake for Alarm {
     }
 }
 
-fn run(runtime: &PlainRuntime, device: &dyn BlockDevice, serving: &Cell<bool>) {
+fn run(runtime: &PlainRuntime, device: &dyn BlockDevice, serving: &Cell<bool>, rest: &dyn Fn()) {
     let alarm = Arc::new(Alarm { thread: std::thread::current(), rang: AtomicBool::new(false) });
     let waker = Waker::from(Arc::clone(&alarm));
     let mut cx = Context::from_waker(&waker);
@@ -115,6 +120,9 @@ fn run(runtime: &PlainRuntime, device: &dyn BlockDevice, serving: &Cell<bool>) {
                 std::thread::park_timeout(SPELL);
             }
             continue;
+        }
+        if device.load().operations == 0 {
+            rest();
         }
         // A device of worker threads unparks its owner for each answer; wakers do too.
         std::thread::park();

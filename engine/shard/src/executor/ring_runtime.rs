@@ -4,8 +4,8 @@
 //! on the same thread, coupled by public API only, by a pump task that is in turn for as long as anything happens:
 //!
 //! - it issues what was queued and delivers what is answered, between the turns of other tasks;
-//! - while the shard has nothing to do but wait for its disk, it waits in our ring, in short spells: parking glommio and
-//!   waking it through an eventfd costs some 50 µs of CPU each time, several times what a read of 1 MiB costs itself;
+//! - while the shard has nothing to do but wait for its disk, it waits in our ring, which also hears a bell that other
+//!   threads ring: parking glommio and waking it costs several times what a read of 1 MiB costs itself;
 //! - it passes on wake-ups from other threads (`doorbell`), which glommio itself notices only between preemptions.
 //!
 //! With nothing to do at all the pump sleeps and glommio parks. glommio 0.9 can miss a wake-up from another thread that
@@ -16,7 +16,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Context;
 use std::thread::JoinHandle;
@@ -37,8 +37,8 @@ use crate::error::ShardError;
 const TURN: Duration = Duration::from_micros(500);
 /// glommio's preemption timer is not to fire, ever.
 const PREEMPT_NEVER: Duration = Duration::from_hours(24 * 365);
-/// The longest spell that the pump waits in our ring: what a wake-up from another thread may be delayed by.
-const SPELL: Duration = Duration::from_micros(100);
+/// The longest spell that the pump waits in our ring. Only glommio's own timers, which nothing here uses, could be delayed.
+const SPELL: Duration = Duration::from_millis(10);
 /// glommio refuses to start below this limit of locked memory, in bytes.
 const MEMLOCK_MIN: u64 = 512 << 10;
 /// glommio's own buffers, which nothing here uses, in bytes: the least it takes.
@@ -137,20 +137,21 @@ async fn live(birth: Birth, ground: Ground) {
         arena: Some(ground.arena.clone()),
         ..RingOptions::new(ground.common.tokens.clone())
     });
-    let device: Rc<dyn BlockDevice> = match made {
-        Ok(device) => Rc::new(device),
+    let (device, bell) = match made.and_then(|device| device.bell().map(|bell| (device, bell))) {
+        Ok(made) => made,
         Err(error) => {
             birth.tell(Err(error.into()));
             return;
         }
     };
-    let doorbell = Doorbell::new();
+    let device: Rc<dyn BlockDevice> = Rc::new(device);
+    let doorbell = Doorbell::new(bell);
     let runtime = Rc::new(GlommioRuntime::new(Arc::clone(&doorbell)));
     let shard = Shard::new(ground, Rc::clone(&device), Rc::<GlommioRuntime>::clone(&runtime));
     let notify = Arc::clone(&doorbell);
     device.on_queued(Box::new(move || notify.ring()));
     let pumping = glommio::spawn_local_into(
-        pump(Rc::clone(&device), doorbell, Rc::clone(&runtime)),
+        pump(Rc::clone(&device), doorbell, Rc::clone(&runtime), Rc::downgrade(&shard)),
         glommio::executor().create_task_queue(
             Shares::Static(PUMP_SHARES),
             Latency::Matters(PREEMPT_NEVER),
@@ -182,7 +183,12 @@ async fn live(birth: Birth, ground: Ground) {
 }
 
 /// Issues, delivers and passes on wake-ups for as long as the shard lives.
-async fn pump(device: Rc<dyn BlockDevice>, doorbell: Arc<Doorbell>, runtime: Rc<GlommioRuntime>) {
+async fn pump(
+    device: Rc<dyn BlockDevice>,
+    doorbell: Arc<Doorbell>,
+    runtime: Rc<GlommioRuntime>,
+    shard: Weak<Shard>,
+) {
     loop {
         let polls = runtime.polls.get();
         doorbell.pass_on();
@@ -194,11 +200,14 @@ async fn pump(device: Rc<dyn BlockDevice>, doorbell: Arc<Doorbell>, runtime: Rc<
         // Nobody else had anything to do.
         let load = device.load();
         if load.in_flight > 0 {
-            if let Err(error) = device.wait(Some(SPELL)) {
+            if let Some(Err(error)) = doorbell.while_in_ring(|| device.wait(Some(SPELL))) {
                 tracing::error!(%error, "the ring cannot be waited for");
                 glommio::timer::sleep(SPELL).await;
             }
         } else if load.operations == 0 {
+            if let Some(shard) = shard.upgrade() {
+                shard.close_files();
+            }
             doorbell.rung().await;
         }
     }

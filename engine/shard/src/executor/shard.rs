@@ -18,12 +18,15 @@ use super::{Common, Ground, ShardStats};
 use crate::cache::PageCache;
 use crate::degraded::Degraded;
 use crate::device::{
-    BlockDevice, ByteRange, DeviceDegraded, DeviceError, DeviceFile, DeviceTokens, IoClass, IoFuture,
+    BlockDevice, ByteRange, DeviceDegraded, DeviceError, DeviceFile, DeviceTokens, FileId, IoClass, IoFuture,
     OpenMode,
 };
 
 /// Jobs taken from the mailbox before other tasks have a turn.
 const JOBS_AT_ONCE: u32 = 64;
+
+/// Data files that a shard keeps open while it is busy.
+const OPEN_FILES_MAX: usize = 32;
 
 /// What an executor offers to its shard.
 pub(super) trait Runtime {
@@ -47,6 +50,8 @@ pub struct Shard {
     tasks_begun: Cell<u64>,
     task_ended: Signal,
     overflows: Cell<u64>,
+    /// Data files opened of late, the last used at the end.
+    open_files: RefCell<Vec<DeviceFile>>,
 }
 
 impl Shard {
@@ -66,6 +71,7 @@ impl Shard {
             tasks_begun: Cell::new(0),
             task_ended: Signal::default(),
             overflows: Cell::new(0),
+            open_files: RefCell::default(),
         })
     }
 
@@ -97,6 +103,36 @@ impl Shard {
     /// The tokens that the devices of all shards share.
     pub fn tokens(&self) -> &DeviceTokens {
         &self.common.tokens
+    }
+
+    /// A data file in the state `expected`, opened now or of late.
+    ///
+    /// # Errors
+    /// [`DeviceError::Changed`] or [`DeviceError::Vanished`] where its name no longer leads to that state; what opening says.
+    pub fn open_in_state(&self, path: &Path, expected: FileId) -> Result<DeviceFile, DeviceError> {
+        let mut files = self.open_files.borrow_mut();
+        if let Some(at) = files.iter().position(|file| file.id() == expected && file.path() == path) {
+            let file = files.remove(at);
+            self.device.check_unchanged(&file, 0)?;
+            files.push(file.clone());
+            return Ok(file);
+        }
+        let file = self.open(path)?;
+        if file.id() != expected {
+            let (path, now) = (path.to_owned(), file.id());
+            return Err(DeviceError::Changed { path, offset: 0, was: expected, now });
+        }
+        if files.len() == OPEN_FILES_MAX {
+            files.remove(0);
+        }
+        files.push(file.clone());
+        Ok(file)
+    }
+
+    /// Closes what only this shard keeps open, which holds disk space that others may have given up. Executors call it when
+    /// there is nothing to do.
+    pub(super) fn close_files(&self) {
+        self.open_files.borrow_mut().clear();
     }
 
     /// Opens a file for reading. One that must be read through the kernel's page cache is noted as degraded.

@@ -296,3 +296,30 @@ fn no_wake_up_is_lost_between_threads() {
         busy.cancel();
     }
 }
+
+#[test]
+fn a_shard_at_rest_holds_no_files() {
+    for mode in modes().into_iter().filter(|mode| !matches!(mode, IoMode::Custom(_))) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("held while busy");
+        std::fs::write(&path, vec![5; 8192]).unwrap();
+        let shards = ShardSet::start(options(mode, 1)).unwrap();
+        let opened = path.clone();
+        let task = shards.spawn_on(0, IoClass::Scan, move |shard| async move {
+            let file = shard.open(&opened).unwrap();
+            let (again, id) = (shard.open_in_state(&opened, file.id()).unwrap(), file.id());
+            assert_eq!(again.id(), id);
+            std::fs::write(&opened, [1]).unwrap();
+            shard.open_in_state(&opened, id).unwrap_err().code()
+        });
+        assert_eq!(task.unwrap().join().unwrap(), "DL-0305");
+        std::fs::remove_file(&path).unwrap();
+        let is_held = || {
+            let mut open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            open.any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(folder.path())))
+        };
+        while is_held() {
+            std::thread::yield_now();
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrow_buffer::Buffer;
-use deltalite_alloc::BufferPool;
+use deltalite_alloc::{BufferPool, PoolBuffer};
 use deltalite_format::checksum;
 
 use super::metrics::Counters;
@@ -21,21 +21,6 @@ use crate::executor::{Shard, ShardSet};
 
 /// How often a segment is looked up again after somebody else's read of it failed, before the failure is taken for one's own.
 const LOOKUPS_MAX: usize = 8;
-
-/// A data file opened on a shard, in the state its metadata was read in.
-pub(super) fn open_on(
-    shard: &Shard,
-    path: &std::path::Path,
-    expected: FileId,
-) -> Result<DeviceFile, ShardError> {
-    let file = shard.open(path)?;
-    if file.id() != expected {
-        return Err(
-            DeviceError::Changed { path: path.to_owned(), offset: 0, was: expected, now: file.id() }.into()
-        );
-    }
-    Ok(file)
-}
 
 /// Who reads a segment that nobody has.
 pub(super) enum Reader {
@@ -52,10 +37,21 @@ pub(super) struct Fetcher {
     pub(super) arena: Option<BufferPool>,
     pub(super) verify: Verify,
     pub(super) counters: Arc<Counters>,
-    /// Files opened on this shard, by identity.
+    /// Files opened on this shard since the last [`Fetcher::submit`]: each batch of reads looks at their names anew.
     pub(super) open: RefCell<HashMap<FileId, DeviceFile>>,
     /// Reads for shards of a set that [`Fetcher::submit`] will send.
     pub(super) queued: RefCell<Vec<Queued>>,
+}
+
+/// What [`Fetcher::prefetch`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prefetched {
+    /// It was cached.
+    Cached,
+    /// Somebody is reading it.
+    Loading,
+    /// This led to a read.
+    Started,
 }
 
 /// A read for a shard of the set.
@@ -99,14 +95,12 @@ impl Fetcher {
         })
     }
 
-    /// Starts reading a segment unless it is cached or being read. True where this led to a read, which [`Fetcher::submit`] sends off.
-    pub(super) fn prefetch(&self, file: &DataFile, placed: &Placed) -> Result<bool, ShardError> {
+    /// Starts reading a segment unless it is cached or being read; [`Fetcher::submit`] sends the read off.
+    pub(super) fn prefetch(&self, file: &DataFile, placed: &Placed) -> Result<Prefetched, ShardError> {
         match self.cache.lookup(key(file, placed)) {
-            Lookup::Miss(ticket) => {
-                self.start(file, placed, ticket)?;
-                Ok(true)
-            }
-            Lookup::Hit(_) | Lookup::Loading(_) => Ok(false),
+            Lookup::Miss(ticket) => self.start(file, placed, ticket).map(|()| Prefetched::Started),
+            Lookup::Hit(_) => Ok(Prefetched::Cached),
+            Lookup::Loading(_) => Ok(Prefetched::Loading),
         }
     }
 
@@ -156,7 +150,7 @@ impl Fetcher {
         if let Some(open) = self.open.borrow().get(&file.id()) {
             return Ok(open.clone());
         }
-        let open = open_on(shard, file.path(), file.id())?;
+        let open = shard.open_in_state(file.path(), file.id())?;
         self.open.borrow_mut().insert(file.id(), open.clone());
         Ok(open)
     }
@@ -186,9 +180,7 @@ impl Fetcher {
         match &self.reader {
             Reader::Shard(shard) => {
                 let device_file = self.device_file(shard, file)?;
-                let load =
-                    load(shard.clone(), device_file, placed.range, placed.pages, ticket, IoClass::Prefetch);
-                shard.spawn(IoClass::Prefetch, load).detach();
+                load_ahead(shard, &device_file, placed.range, placed.pages, ticket);
             }
             Reader::Set(_) => self.queued.borrow_mut().push(Queued {
                 path: file.path().to_owned(),
@@ -207,6 +199,7 @@ impl Fetcher {
         let set = match &self.reader {
             Reader::Shard(shard) => {
                 shard.submit();
+                self.open.borrow_mut().clear();
                 return Ok(());
             }
             Reader::Set(set) => set,
@@ -222,13 +215,12 @@ impl Fetcher {
                 for read in reads {
                     let file = match open.take().filter(|file| file.id() == read.id) {
                         Some(file) => file,
-                        None => open_on(&shard, &read.path, read.id)?,
+                        None => shard.open_in_state(&read.path, read.id)?,
                     };
-                    open = Some(file.clone());
-                    let class = IoClass::Prefetch;
-                    let load = load(shard.clone(), file, read.range, read.pages, read.ticket, class);
-                    shard.spawn(class, load).detach();
+                    load_ahead(&shard, &file, read.range, read.pages, read.ticket);
+                    open = Some(file);
                 }
+                shard.submit();
                 Ok::<_, ShardError>(())
             })?;
             task.detach();
@@ -252,7 +244,7 @@ impl Fetcher {
         let (path, id): (PathBuf, FileId) = (file.path().to_owned(), file.id());
         let (range, pages) = (placed.range, placed.pages);
         set.spawn_on(shard_of(range, set.len()), class, move |shard| async move {
-            let device_file = open_on(&shard, &path, id)?;
+            let device_file = shard.open_in_state(&path, id)?;
             load(shard, device_file, range, pages, ticket, class).await
         })
     }
@@ -277,6 +269,22 @@ async fn load(
     class: IoClass,
 ) -> Result<Arc<CachedSegment>, ShardError> {
     let bytes = shard.read(&file, range, class)?.await?;
-    shard.device().check_unchanged(&file, range.offset)?;
+    shard.device().check_contents(&file, range.offset)?;
     Ok(ticket.fill(bytes.freeze(), pages as usize))
+}
+
+/// Reads a segment and fills it in, without a task: nobody waits for this read itself. Where it fails, whoever waits for
+/// the segment reads it anew and learns why.
+fn load_ahead(shard: &Rc<Shard>, file: &DeviceFile, range: ByteRange, pages: u32, ticket: LoadTicket) {
+    let Ok(buffer) = shard.buffer(range.len as usize) else { return };
+    // Weak: the shard owns the device, which owns this until the read is answered.
+    let (on, of) = (Rc::downgrade(shard), file.clone());
+    let done = move |read: Result<PoolBuffer, DeviceError>| {
+        if let (Ok(bytes), Some(shard)) = (read, on.upgrade())
+            && shard.device().check_contents(&of, range.offset).is_ok()
+        {
+            ticket.fill(bytes.freeze(), pages as usize);
+        }
+    };
+    shard.device().read_then(file, range, buffer, IoClass::Prefetch, Box::new(done));
 }

@@ -153,10 +153,10 @@ impl Scan {
         self
     }
 
-    /// Most rows of a batch, 1 to 65,536. Default 16,384.
+    /// Most rows of a batch, 1 to 65,536. Default 16,384, and 65,536 where no value has to be decoded.
     #[must_use]
     pub fn batch_rows(mut self, rows: usize) -> Self {
-        self.format.batch_rows = rows;
+        self.format.batch_rows = Some(rows);
         self
     }
 

@@ -10,10 +10,12 @@ use arrow_array::RecordBatch;
 use deltalite_format::FormatError;
 use deltalite_format::reader::{PageRef, Step, UnitScan};
 
-use super::fetch::{Fetcher, Reader};
+use super::fetch::{Fetcher, Prefetched, Reader};
+use super::file::DataFile;
 use super::metrics::SkippedRows;
 use super::segments::{BlockSegments, Placed};
 use super::{ScanShared, Verify};
+use crate::cache::CachedSegment;
 use crate::error::ShardError;
 
 /// Which units a worker takes.
@@ -29,6 +31,8 @@ pub(super) enum Share {
 struct Claimed {
     seq: usize,
     segments: Rc<BlockSegments>,
+    /// Bytes of the reads that it led to.
+    bytes: u64,
 }
 
 /// A worker of a scan.
@@ -97,17 +101,18 @@ impl Worker {
         while self.claimed.is_empty() || self.ahead_bytes < self.scan.options.prefetch_bytes {
             let Some(seq) = self.claim() else { break };
             let segments = self.segments(seq);
-            let before = self.ahead_bytes;
-            self.prefetch(seq, &segments)?;
-            self.claimed.push_back(Claimed { seq, segments });
-            if self.ahead_bytes == before {
+            let bytes = self.prefetch(seq, &segments)?;
+            self.ahead_bytes += bytes;
+            self.claimed.push_back(Claimed { seq, segments, bytes });
+            if bytes == 0 {
                 break;
             }
         }
         self.fetcher.submit()
     }
 
-    fn prefetch(&mut self, seq: usize, segments: &BlockSegments) -> Result<(), ShardError> {
+    /// Starts the reads of a unit; returns their bytes.
+    fn prefetch(&self, seq: usize, segments: &BlockSegments) -> Result<u64, ShardError> {
         let scan = self.scan.clone();
         let (file, task) = scan.tasks[seq];
         let (data, plan) = &scan.files[file];
@@ -116,16 +121,16 @@ impl Worker {
         } else {
             UnitScan::predicate_pages(plan, &task)
         };
-        let mut last = None;
+        let (mut last, mut bytes) = (None, 0);
         for placed in pages.iter().filter_map(|p| segments.find(p)) {
             if last != Some(placed.range) {
                 last = Some(placed.range);
-                if self.fetcher.prefetch(data, placed)? {
-                    self.ahead_bytes += placed.range.len;
+                if self.fetcher.prefetch(data, placed)? == Prefetched::Started {
+                    bytes += placed.range.len;
                 }
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// The next rows.
@@ -134,9 +139,7 @@ impl Worker {
             if self.current.is_none() {
                 self.read_ahead()?;
                 let Some(claimed) = self.claimed.pop_front() else { return Ok(None) };
-                if self.claimed.is_empty() {
-                    self.ahead_bytes = 0;
-                }
+                self.ahead_bytes -= claimed.bytes;
                 let (file, task) = self.scan.tasks[claimed.seq];
                 let unit = UnitScan::new(self.scan.files[file].1.clone(), task);
                 self.current = Some((claimed.seq, unit, claimed.segments));
@@ -206,23 +209,29 @@ impl Worker {
             })
             .collect::<Result<_, _>>()?;
         // All reads start before the first is waited for.
-        let mut missing = false;
+        let (mut started, mut last_missing) = (false, None);
         for (i, p) in placed.iter().enumerate() {
             if i == 0 || placed[i - 1].range != p.range {
-                missing |= self.fetcher.prefetch(data, p)?;
+                let found = self.fetcher.prefetch(data, p)?;
+                started |= found == Prefetched::Started;
+                if found != Prefetched::Cached {
+                    last_missing = Some(p);
+                }
             }
         }
-        if missing {
+        if started {
             self.fetcher.submit()?;
         }
-        let mut last: Option<(Placed, Arc<crate::cache::CachedSegment>)> = None;
+        if let Some(p) = last_missing {
+            // Reads end about in order: once the last is here so are the others, and this thread was woken once for all.
+            self.segment(data, p).await?;
+        }
+        let mut last: Option<(Placed, Arc<CachedSegment>)> = None;
         for p in &placed {
             let segment = match &last {
                 Some((q, segment)) if q.range == p.range => segment.clone(),
                 _ => {
-                    let started = Instant::now();
-                    let segment = self.fetcher.segment(data, p).await?;
-                    self.fetcher.counters.wait_ns.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
+                    let segment = self.segment(data, p).await?;
                     last = Some((*p, segment.clone()));
                     segment
                 }
@@ -233,6 +242,13 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    async fn segment(&self, data: &DataFile, placed: &Placed) -> Result<Arc<CachedSegment>, ShardError> {
+        let started = Instant::now();
+        let segment = self.fetcher.segment(data, placed).await?;
+        self.fetcher.counters.wait_ns.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
+        Ok(segment)
     }
 
     /// Lets other tasks of the shard run, if this is on one.
