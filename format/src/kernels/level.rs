@@ -97,6 +97,15 @@ impl Level {
         }
     }
 
+    /// Whether bytes of AVX-512 registers can be looked up and moved together (VBMI and VBMI2, since Ice Lake and Zen 4).
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn has_vbmi2(self) -> bool {
+        self.0 == Isa::Avx512
+            && std::arch::is_x86_feature_detected!("avx512vbmi")
+            && std::arch::is_x86_feature_detected!("avx512vbmi2")
+    }
+
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     #[inline(always)]
     pub(crate) fn isa(self) -> Isa {

@@ -8,7 +8,7 @@
 //! * [`prefetch`] – a hint to the processor;
 //! * [`gather`] – codes to values; [`prefix`] – differences to values;
 //! * [`extent`] – smallest and largest value;
-//! * [`views`] – strings to Arrow views;
+//! * [`views`] – strings to Arrow views; [`symbols`] – codes to pieces of strings;
 //! * [`alp`] – floats that were decimals; [`total_order`] – floats to bits.
 //!
 //! Every kernel is one plain loop, `inline(always)` into functions that differ only in the instructions they may use, so the
@@ -23,6 +23,7 @@ pub mod gather;
 pub mod level;
 pub mod prefetch;
 pub mod prefix;
+pub mod symbols;
 pub mod total_order;
 pub mod views;
 pub mod widen;

@@ -6,21 +6,19 @@
 //! The table in a page: the symbols' lengths, one byte each, then the symbols' bytes one after another.
 
 use crate::error::Result;
+use crate::kernels::Level;
+pub(super) use crate::kernels::symbols::SLACK;
+use crate::kernels::symbols::Symbols;
 use crate::page::NodeView;
 
 /// Code after which a byte stands for itself.
 const ESCAPE: u8 = 255;
-/// Bytes that decoding may write past a symbol's end, and needs to have room for to go fast.
-pub(super) const SLACK: usize = 64;
 /// Most bytes that a code stands for.
 pub(super) const EXPANSION_MAX: usize = 8;
 
 /// What codes stand for.
 #[derive(Debug, Clone)]
-pub(super) struct SymbolTable {
-    symbols: [u64; 256],
-    lengths: [u8; 256],
-}
+pub(super) struct SymbolTable(Symbols);
 
 impl SymbolTable {
     /// Reads a table of `count` symbols from the node's buffer 0.
@@ -32,7 +30,7 @@ impl SymbolTable {
             .filter(|&n| n <= ESCAPE as usize && n <= bytes.len())
             .ok_or_else(bad)?;
         let (lens, mut rest) = bytes.split_at(count);
-        let mut table = Self { symbols: [0; 256], lengths: [0; 256] };
+        let mut symbols = Symbols::none();
         for (i, &len) in lens.iter().enumerate() {
             let n = usize::from(len);
             if !(1..=8).contains(&n) || n > rest.len() {
@@ -42,74 +40,16 @@ impl SymbolTable {
                 Some(word) => u64::from_le_bytes(*word) & (u64::MAX >> (64 - 8 * n)),
                 None => rest[..n].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
             };
-            (table.symbols[i], table.lengths[i], rest) = (word, len, &rest[n..]);
+            symbols.set(i, word, len);
+            rest = &rest[n..];
         }
-        if rest.is_empty() { Ok(table) } else { Err(bad()) }
+        if rest.is_empty() { Ok(Self(symbols)) } else { Err(bad()) }
     }
 
     /// Writes what `codes` stand for to the start of `out`, until there are `enough` bytes, and returns how many there are; `None`
     /// when an escape is cut off or `out` is full. Bytes of `out` past what is returned may be overwritten.
     pub(super) fn decode(&self, codes: &[u8], out: &mut [u8], enough: usize) -> Option<usize> {
-        let (mut i, mut o) = self.decode_words(codes, out, enough);
-        while let Some(&code) = codes.get(i)
-            && o < enough
-        {
-            i += 1;
-            if code == ESCAPE {
-                *out.get_mut(o)? = *codes.get(i)?;
-                i += 1;
-                o += 1;
-            } else {
-                let n = self.lengths[code as usize] as usize;
-                out.get_mut(o..o + n)?.copy_from_slice(&self.symbols[code as usize].to_le_bytes()[..n]);
-                o += n;
-            }
-        }
-        Some(o)
-    }
-
-    /// Decodes eight codes at a time while there are eight, and room for what eight can become.
-    #[inline(always)]
-    fn decode_words(&self, codes: &[u8], out: &mut [u8], enough: usize) -> (usize, usize) {
-        let (mut i, mut o) = (0, 0);
-        let (codes_len, out_len) = (codes.len(), out.len());
-        let dst = out.as_mut_ptr();
-        let last = out_len.saturating_sub(SLACK - 1).min(enough);
-        while i + 8 <= codes_len && o < last {
-            // SAFETY: `i + 8 <= codes.len()`.
-            let word = unsafe { codes.as_ptr().add(i).cast::<u64>().read_unaligned() };
-            let word = u64::from_le(word);
-            // The lowest byte that is 255 is a zero byte of the inverse; bits above it may be wrong, which `trailing_zeros` does not see.
-            let inverse = !word;
-            let escapes = inverse.wrapping_sub(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080;
-            let plain = (escapes.trailing_zeros() / 8) as usize;
-            let mut store = |code: u64| {
-                let code = code as u8 as usize;
-                // SAFETY: eight symbols of at most 8 bytes, each stored as 8 bytes, end at `o + 64 <= out.len()` or before.
-                unsafe { dst.add(o).cast::<[u8; 8]>().write_unaligned(self.symbols[code].to_le_bytes()) };
-                o += self.lengths[code] as usize;
-            };
-            if plain == 8 {
-                for k in 0..8 {
-                    store(word >> (8 * k));
-                }
-                i += 8;
-            } else {
-                for k in 0..plain {
-                    store(word >> (8 * k));
-                }
-                i += plain;
-                if let Some(&literal) = codes.get(i + 1) {
-                    // SAFETY: at most seven symbols were stored, so `o + 1 <= out.len()`.
-                    unsafe { dst.add(o).write(literal) };
-                    o += 1;
-                    i += 2;
-                } else {
-                    break;
-                }
-            }
-        }
-        (i, o)
+        self.0.decode(Level::current(), codes, out, enough, ESCAPE)
     }
 }
 
