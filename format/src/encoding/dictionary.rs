@@ -125,6 +125,11 @@ pub(crate) struct Codes<'a> {
 }
 
 impl<'a> Codes<'a> {
+    /// Asks for the memory of a row's code.
+    pub(crate) fn prefetch(&self, row: usize) {
+        self.ints.prefetch(row);
+    }
+
     /// Opens the codes of a node with `distinct` values.
     pub(crate) fn open(node: NodeView<'a>, distinct: usize, cx: DecodeContext<'a>) -> Result<Self> {
         let codes = node.child(0)?;

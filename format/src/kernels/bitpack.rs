@@ -150,15 +150,10 @@ pub fn unpack_one(width: usize, packed: &[u64], position: usize) -> u64 {
     fn one<T: Lane>(width: usize, packed: &[u64], position: usize) -> u64 {
         let lanes = VECTOR_ROWS / T::BITS;
         let words: &[T] = bytemuck::cast_slice(packed);
-        let within = position % 128;
-        let lane = within % lanes;
-        let row = FL_ORDER[(within - lane) / 16] * 8 + position / 128;
-        let bit = row * width;
-        let (word, shift) = (bit / T::BITS, bit % T::BITS);
-        let low = words[lanes * word + lane].to_u64() >> shift;
+        let (word, shift) = place(T::BITS, width, position);
+        let low = words[word].to_u64() >> shift;
         let taken = T::BITS - shift;
-        let value =
-            if taken < width { low | words[lanes * (word + 1) + lane].to_u64() << taken } else { low };
+        let value = if taken < width { low | words[word + lanes].to_u64() << taken } else { low };
         value & (u64::MAX >> (64 - width))
     }
     assert!(
@@ -172,6 +167,23 @@ pub fn unpack_one(width: usize, packed: &[u64], position: usize) -> u64 {
         17..=32 => one::<u32>(width, packed, position),
         _ => one::<u64>(width, packed, position),
     }
+}
+
+/// In which word of `bits` bits the value at `position` of a packed vector begins, and at which of its bits.
+#[inline(always)]
+fn place(bits: usize, width: usize, position: usize) -> (usize, usize) {
+    let lanes = VECTOR_ROWS / bits;
+    let within = position % 128;
+    let lane = within % lanes;
+    let row = FL_ORDER[(within - lane) / 16] * 8 + position / 128;
+    let bit = row * width;
+    (lanes * (bit / bits) + lane, bit % bits)
+}
+
+/// The word of `packed` in which the value at `position` begins.
+pub fn word_of(width: usize, position: usize) -> usize {
+    let bits = lane_bits(width);
+    place(bits, width, position).0 * bits / 64
 }
 
 #[cfg(test)]

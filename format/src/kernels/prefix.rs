@@ -32,6 +32,13 @@ leveled! {
     }
 }
 
+leveled! {
+    /// The sum of differences, in wrapping arithmetic.
+    pub fn sum<>(deltas: &[u64]) -> u64 {
+        deltas.iter().fold(0u64, |sum, d| sum.wrapping_add(*d))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -49,6 +56,7 @@ mod tests {
                 if signed { (low as i64 >> (64 - bits)) as u64 } else { low >> (64 - bits) }
             }).collect();
             for level in Level::available() {
+                prop_assert_eq!(super::sum(level, &deltas), deltas.iter().fold(0u64, |a, d| a.wrapping_add(*d)));
                 let mut out = vec![0u64; deltas.len()];
                 prefix_sum(level, &deltas, base, bits, signed, &mut out);
                 prop_assert_eq!(&out, &expected);

@@ -77,6 +77,16 @@ impl<'a> PageDecoder<'a> {
         Ok(Self { values, validity, rows })
     }
 
+    /// Asks for the memory that taking a row will read.
+    pub(crate) fn prefetch(&self, row: usize) {
+        match &self.values {
+            ValueDecoder::Int(d) => d.prefetch(row),
+            ValueDecoder::Wide(d) => d.prefetch(row),
+            ValueDecoder::Bytes(d) => d.prefetch(row),
+            ValueDecoder::Bool(_) | ValueDecoder::Float(_) | ValueDecoder::Fixed(_) => {}
+        }
+    }
+
     /// Whether rows can be handed out in the page's own buffer, as an array of `data_type`.
     pub(crate) fn is_in_place(&self, data_type: &DataType) -> bool {
         plain_range(self, 0, self.rows, arrow_width(data_type), data_type).is_some()

@@ -14,6 +14,7 @@ use super::meta::{ColumnMeta, PageRef};
 use super::plan::{ScanPlan, UnitTask};
 use super::unit::{Step, UnitScan, open_dictionary};
 use crate::encoding::DecodeContext;
+use crate::encoding::dictionary::ChunkDictionary;
 use crate::error::{FormatError, Result};
 use crate::kernels::prefetch::prefetch;
 
@@ -209,13 +210,14 @@ impl TakeScan {
         let spec = column.shape.streams[0];
         let mut builder =
             LeafBuilder::new(column.field.data_type(), spec, self.plan.sorted.len(), &scan.options.pool);
-        let mut rows: Vec<u32> = Vec::new();
-        for run in &self.plan.units {
+        let dictionaries = self.plan.units.iter().map(|run| self.dictionary(column, run.block));
+        let dictionaries = dictionaries.collect::<Result<Vec<_>>>()?;
+        let mut rows: Vec<u32> = Vec::with_capacity(self.plan.sorted.len());
+        let mut opened: Vec<(u64, PageDecoder<'_>, Range<usize>)> =
+            Vec::with_capacity(self.plan.units.len() + 1);
+        // Pages lie all over the memory: all are opened, and what their rows need is asked for, before the first is decoded.
+        for (run, dictionary) in self.plan.units.iter().zip(&dictionaries) {
             let Some(chunk) = column.chunk(0, run.block) else { continue };
-            let dictionary = chunk
-                .dictionary
-                .map(|d| open_dictionary(scan, &d, spec.ptype, spec.utf8, self.pages.get(d.offset)))
-                .transpose()?;
             let cx = DecodeContext {
                 dictionary: dictionary.as_deref(),
                 pool: &scan.options.pool,
@@ -233,17 +235,29 @@ impl TakeScan {
                             format!("the page at byte {} was not provided", page.offset),
                         )
                     })?;
-                    rows.clear();
-                    rows.extend(self.plan.sorted[at..end].iter().map(|r| (r - row) as u32));
-                    PageDecoder::open(bytes, &spec, page.values as usize, cx)
-                        .and_then(|decoder| builder.append_rows(&decoder, &rows))
+                    let decoder = PageDecoder::open(bytes, &spec, page.values as usize, cx)
                         .map_err(|e| e.with_place(None, page.offset))?;
+                    let from = rows.len();
+                    rows.extend(self.plan.sorted[at..end].iter().map(|r| (r - row) as u32));
+                    decoder.prefetch(rows[from] as usize);
+                    opened.push((page.offset, decoder, from..rows.len()));
                 }
                 at = end;
                 row = end_row;
             }
         }
+        for (offset, decoder, wanted) in opened {
+            builder.append_rows(&decoder, &rows[wanted]).map_err(|e| e.with_place(None, offset))?;
+        }
         builder.finish()
+    }
+
+    /// The dictionary that the pages of a column share in a block.
+    fn dictionary(&self, column: &ColumnMeta, block: u32) -> Result<Option<Arc<ChunkDictionary>>> {
+        let spec = column.shape.streams[0];
+        let page = column.chunk(0, block).and_then(|chunk| chunk.dictionary);
+        page.map(|d| open_dictionary(&self.plan.plan, &d, spec.ptype, spec.utf8, self.pages.get(d.offset)))
+            .transpose()
     }
 
     /// A nested column: its units are decoded whole, then cut to the rows wanted.

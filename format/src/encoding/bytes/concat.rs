@@ -25,6 +25,7 @@ use super::zstd;
 use crate::encoding::int::{IntDecoder, encode_ints};
 use crate::encoding::{DecodeContext, EncodeOptions};
 use crate::error::Result;
+use crate::kernels::prefetch::prefetch;
 use crate::limits::{CASCADE_DEPTH_MAX, PAGE_BYTES_MAX, UNIT_ROWS_MAX, VECTOR_ROWS};
 use crate::page::{EncodingKind, NodeSpec, NodeView, PageBuilder};
 use crate::phys::PhysType;
@@ -149,6 +150,14 @@ impl<'a> Concat<'a> {
         Ok(())
     }
 
+    /// Asks for the memory of a row's length and of the codes of its granule.
+    pub(super) fn prefetch(&self, row: usize) {
+        self.lengths.prefetch(row);
+        if let Some(&start) = self.starts.get(row / self.granule_rows) {
+            self.bytes.get(start as usize..).map(prefetch);
+        }
+    }
+
     /// The lengths of the values.
     pub(super) fn lengths(&self) -> &IntDecoder<'a> {
         &self.lengths
@@ -196,12 +205,19 @@ impl<'a> Concat<'a> {
         utf8: bool,
         mut each: impl FnMut(Rows<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut small = [0u32; VECTOR_ROWS];
+        // Clearing a place for a whole vector costs more than decoding one granule.
+        let mut one = [0u32; GRANULE_ROWS];
+        let mut small;
         let mut large = Vec::new();
-        let lengths: &mut [u32] = if self.chunk_rows > VECTOR_ROWS {
+        let lengths: &mut [u32] = if self.granule_rows == GRANULE_ROWS
+            && range.start / GRANULE_ROWS == range.end.saturating_sub(1) / GRANULE_ROWS
+        {
+            &mut one
+        } else if self.chunk_rows > VECTOR_ROWS {
             large.resize(self.chunk_rows.min(self.len), 0);
             &mut large
         } else {
+            small = [0u32; VECTOR_ROWS];
             &mut small
         };
         let mut at = 0;

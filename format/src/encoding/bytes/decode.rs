@@ -123,6 +123,15 @@ impl<'a> BytesDecoder<'a> {
         }
     }
 
+    /// Asks for the memory that taking a row will read.
+    pub(crate) fn prefetch(&self, row: usize) {
+        match &self.repr {
+            Repr::Constant { .. } => {}
+            Repr::Concat(c) => c.prefetch(row),
+            Repr::Dictionary(d) => d.codes.prefetch(row),
+        }
+    }
+
     /// Decodes single rows, ascending. Values that no row asks for are not decoded, except those of the same 128 rows (or the same
     /// zstd frame).
     ///

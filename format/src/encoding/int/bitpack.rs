@@ -22,8 +22,9 @@ use super::scratch::Scratch;
 use super::test::{IntTest, fill, invert, or_ranges};
 use super::{OutInt, bit_width, bits_of, canonical};
 use crate::error::Result;
-use crate::kernels::bitpack::{lane_bits, pack, packed_words, unpack, unpack_one};
+use crate::kernels::bitpack::{lane_bits, pack, packed_words, unpack, unpack_one, word_of};
 use crate::kernels::gather::pick;
+use crate::kernels::prefetch::prefetch_at;
 use crate::kernels::widen::{ExactDivisor, divide_exact, narrow, widen, widen_scaled};
 use crate::kernels::{Level, compare, extent};
 use crate::limits::VECTOR_ROWS;
@@ -271,6 +272,15 @@ impl<'a> BitPack<'a> {
             widen(level, &lanes[..], view.reference, self.signed, out);
         } else {
             widen_scaled(level, &lanes[..], view.reference, self.factor, self.signed, out);
+        }
+    }
+
+    /// Asks for the memory of a row's value.
+    pub(super) fn prefetch(&self, row: usize) {
+        if let Ok(view) = self.view(row / VECTOR_ROWS)
+            && view.width > 0
+        {
+            prefetch_at(view.packed, word_of(view.width, row % VECTOR_ROWS));
         }
     }
 

@@ -14,11 +14,15 @@ use super::{OutInt, bits_of, extend};
 use crate::encoding::DecodeContext;
 use crate::error::{FormatError, Result};
 use crate::kernels::Level;
+use crate::kernels::prefetch::prefetch_at;
 use crate::kernels::widen::widen;
 use crate::limits::VECTOR_ROWS;
 use crate::page::{EncodingKind, NodeView};
 use crate::phys::PhysType;
 use crate::predicate::IntPred;
+
+/// Rows that are few to take from one page.
+const TAKE_FEW: usize = 16;
 
 /// The values of an integer node.
 #[derive(Debug)]
@@ -234,6 +238,20 @@ impl<'a> IntDecoder<'a> {
         }
     }
 
+    /// Asks for the memory that taking a row will read: worth it before rows of many pages are taken.
+    pub(crate) fn prefetch(&self, row: usize) {
+        match &self.kind {
+            Kind::Plain8(v) => prefetch_at(v, row),
+            Kind::Plain16(v) => prefetch_at(v, row),
+            Kind::Plain32(v) => prefetch_at(v, row),
+            Kind::Plain64(v) => prefetch_at(v, row),
+            Kind::BitPack(b) if row < self.len() => b.prefetch(row),
+            Kind::Delta(d) => d.prefetch(row),
+            Kind::Dictionary(d) => d.prefetch(row),
+            _ => {}
+        }
+    }
+
     /// Takes the values of single rows. Only vectors with rows are touched, and decoded only where many of their rows are
     /// taken. Fastest when `rows` ascend.
     ///
@@ -248,10 +266,28 @@ impl<'a> IntDecoder<'a> {
             ));
         }
         let mut scratch = Scratch::new();
-        let mut values = [0u64; VECTOR_ROWS];
-        for (rows, out) in rows.chunks(VECTOR_ROWS).zip(out.chunks_mut(VECTOR_ROWS)) {
-            let values = &mut values[..rows.len()];
-            self.take_canonical(rows, values, &mut scratch)?;
+        // A page has one or two of the rows taken from a large file: a place for many would cost more to clear than they.
+        let mut few = [0u64; TAKE_FEW];
+        if rows.len() <= TAKE_FEW {
+            return self.take_chunks(rows, out, &mut few, &mut scratch);
+        }
+        let mut many = scratch.take();
+        let done = self.take_chunks(rows, out, &mut many[..], &mut scratch);
+        scratch.give(many);
+        done
+    }
+
+    /// Takes as many rows at a time as there is room for.
+    fn take_chunks<O: OutInt>(
+        &self,
+        rows: &[u32],
+        out: &mut [O],
+        room: &mut [u64],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        for (rows, out) in rows.chunks(room.len()).zip(out.chunks_mut(room.len())) {
+            let values = &mut room[..rows.len()];
+            self.take_canonical(rows, values, scratch)?;
             widen_canonical(values, self.signed, out);
         }
         Ok(())
@@ -281,10 +317,8 @@ impl<'a> IntDecoder<'a> {
             Kind::Sequence(first, step) => {
                 each(&|r| sequence_value(*first, *step, r, bits, signed));
             }
-            // Single values are as dear as the block they lie in.
-            Kind::Delta(_) => {
-                return self.take_by_blocks(rows, out, VECTOR_ROWS, scratch);
-            }
+            Kind::Delta(d) => return d.take(rows, out, scratch),
+            // Single values are as dear as the frame they lie in.
             Kind::Pcodec(p) => {
                 return self.take_by_blocks(rows, out, p.frame_values(), scratch);
             }

@@ -10,11 +10,12 @@
 use super::decode::IntDecoder;
 use super::encode::encode_leaf;
 use super::scratch::Scratch;
-use super::{OutInt, bits_of};
+use super::{OutInt, bits_of, extend};
 use crate::encoding::DecodeContext;
 use crate::error::Result;
 use crate::kernels::Level;
-use crate::kernels::prefix::prefix_sum;
+use crate::kernels::prefetch::prefetch_at;
+use crate::kernels::prefix::{prefix_sum, sum};
 use crate::limits::VECTOR_ROWS;
 use crate::page::{EncodingKind, NodeSpec, NodeView, PageBuilder};
 use crate::phys::{Lane, PhysType};
@@ -61,6 +62,42 @@ impl<'a> Delta<'a> {
         if done.is_ok() {
             prefix_sum(Level::current(), &deltas[..out.len()], self.bases[v], self.bits, self.signed, out);
         }
+        scratch.give(deltas);
+        done
+    }
+
+    /// Asks for the memory of a row's difference.
+    pub(super) fn prefetch(&self, row: usize) {
+        prefetch_at(self.bases, row / VECTOR_ROWS);
+        self.deltas.prefetch(row);
+    }
+
+    /// The canonical values at `rows` of the node, in any order. A vector's differences are decoded once for all its rows that
+    /// follow each other, but summed only up to these.
+    pub(super) fn take(&self, rows: &[u32], out: &mut [u64], scratch: &mut Scratch) -> Result<()> {
+        let level = Level::current();
+        let mut deltas = scratch.take();
+        let mut decoded = None;
+        let (mut value, mut summed) = (0u64, 0);
+        let taking = || {
+            for (row, out) in rows.iter().zip(out) {
+                let (v, at) = (*row as usize / VECTOR_ROWS, *row as usize % VECTOR_ROWS);
+                if decoded != Some(v) {
+                    let n = (self.deltas.len() - v * VECTOR_ROWS).min(VECTOR_ROWS);
+                    self.deltas.decode_vector(v, &mut deltas[..n], scratch)?;
+                    (decoded, value, summed) = (Some(v), self.bases[v], 0);
+                } else if at + 1 < summed {
+                    (value, summed) = (self.bases[v], 0);
+                }
+                if at >= summed {
+                    value = value.wrapping_add(sum(level, &deltas[summed..=at]));
+                    summed = at + 1;
+                }
+                *out = extend(value, self.bits, self.signed);
+            }
+            Ok(())
+        };
+        let done = taking();
         scratch.give(deltas);
         done
     }

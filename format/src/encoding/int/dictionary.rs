@@ -43,6 +43,11 @@ enum Values<'a> {
 }
 
 impl<'a> Dictionary<'a> {
+    /// Asks for the memory of a row's code.
+    pub(super) fn prefetch(&self, row: usize) {
+        self.codes.prefetch(row);
+    }
+
     pub(super) fn open(node: NodeView<'a>, cx: DecodeContext<'a>) -> Result<Self> {
         let codes = IntDecoder::open(node.child(0)?, cx)?;
         if codes.len() != node.len() || codes.ptype().is_signed_int() || codes.ptype() == PhysType::U64 {

@@ -34,6 +34,15 @@ enum Form<'a> {
 }
 
 impl<'a> WideDecoder<'a> {
+    /// Asks for the memory that taking a row will read.
+    pub(crate) fn prefetch(&self, row: usize) {
+        match &self.form {
+            Form::Words(words) => words.iter().for_each(|w| w.prefetch(row)),
+            Form::Dictionary(codes, _) => codes.prefetch(row),
+            _ => {}
+        }
+    }
+
     /// Opens a node of [`PhysType::I128`] or [`PhysType::I256`].
     ///
     /// # Errors
