@@ -92,6 +92,8 @@ struct Unit {
     operation: u32,
     class: IoClass,
     transfer: Transfer,
+    /// Bytes that the medium was last given of it.
+    issued: u32,
 }
 
 struct Slab<T> {
@@ -307,7 +309,7 @@ impl<B: Backend> Inner<B> {
                 let expect = (expect - start).min(len);
                 Transfer::new(range.offset + start, len as u32, expect as u32, alignment)
             };
-            let unit = self.units.insert(Unit { operation, class, transfer });
+            let unit = self.units.insert(Unit { operation, class, transfer, issued: 0 });
             self.queues[class.index()].push_back(unit);
         }
     }
@@ -347,6 +349,9 @@ impl<B: Backend> Inner<B> {
             }
             let Some(unit) = self.units.get(id) else { return };
             let (done, len) = unit.transfer.remaining();
+            // The rest follows like that of a short answer.
+            let len = len.min(self.tokens.request_max(class));
+            unit.issued = len;
             let (offset, start) = (unit.transfer.offset + u64::from(done), unit.transfer.offset);
             let Some(operation) = self.operations.get(unit.operation) else { return };
             if !self.tokens.take(class, u64::from(len), self.in_flight == 0) {
@@ -406,7 +411,7 @@ impl<B: Backend> Inner<B> {
                 debug_assert!(false, "the medium answered a request it was not given");
                 continue;
             };
-            let (class, (_, asked)) = (unit.class, unit.transfer.remaining());
+            let (class, asked) = (unit.class, unit.issued);
             let (index, step, transfer) = (unit.operation, unit.transfer.answer(answer), unit.transfer);
             self.in_flight -= 1;
             self.urgent_in_flight -= usize::from(is_urgent(class));

@@ -151,7 +151,7 @@ pub struct DeviceStats {
     pub syncs: u64,
     /// Operations that ended in an error.
     pub failed: u64,
-    /// Requests issued again after EAGAIN, EINTR or a partial answer.
+    /// Requests issued again after EAGAIN, EINTR or a partial answer, or for their next part while foreground reads are about.
     pub retries: u64,
     /// Operations dropped while still queued, because nobody waited any more.
     pub cancelled: u64,

@@ -348,6 +348,32 @@ fn every_class_advances_with_one_token(lab: &dyn Lab) {
     assert_eq!(tokens.in_flight(), (0, 0));
 }
 
+fn large_reads_go_in_pieces_while_others_wait(lab: &dyn Lab) {
+    let hour = Duration::from_hours(1);
+    let tokens = DeviceTokens::new(TokenOptions {
+        contended_bytes: 100_000,
+        contended_for: hour,
+        ..TokenOptions::default()
+    });
+    let device = lab.device(tokens.clone());
+    let content = bytes(700_001, 12);
+    let file = device.open(&lab.put("data", &content), OpenMode::Read).unwrap();
+    let read = |offset, len, class| {
+        device.read(&file, ByteRange::new(offset, len), lab.pool().take(len as usize).unwrap(), class)
+    };
+    let all = read(0, 704_512, IoClass::Scan);
+    let one = read(4096, 4096, IoClass::Rpc);
+    let (all, one) = block_on(&*device, futures::future::join(all, one)).unwrap();
+    assert_eq!(one.unwrap().as_slice(), &content[4096..8192]);
+    assert_eq!(all.unwrap().as_slice(), content);
+    assert_eq!(tokens.in_flight(), (0, 0));
+    let stats = device.stats();
+    if stats.kind != DeviceKind::Sim {
+        assert!(stats.issued >= 11, "{} requests of 64 KiB", stats.issued);
+    }
+    assert_nothing_held(lab, &*device);
+}
+
 fn queueing_tells_the_executor_once(lab: &dyn Lab) {
     let device = lab.device(free_tokens());
     let told = Rc::new(std::cell::Cell::new(0));
@@ -394,6 +420,7 @@ on_every_device!(
     reads_can_call_back,
     dropped_futures_leak_nothing,
     every_class_advances_with_one_token,
+    large_reads_go_in_pieces_while_others_wait,
     queueing_tells_the_executor_once,
 );
 

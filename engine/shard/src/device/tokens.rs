@@ -36,6 +36,9 @@ impl IoClass {
     }
 }
 
+/// However narrow the window, a background request may have this many bytes: a multiple of every alignment.
+const REQUEST_MIN: u64 = 64 << 10;
+
 /// How much a device takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenOptions {
@@ -50,9 +53,14 @@ pub struct TokenOptions {
 }
 
 impl Default for TokenOptions {
-    /// 128 operations and 32 MiB; 1 MiB while foreground reads were issued within the last 20 ms.
+    /// 128 operations and 32 MiB; 256 KiB while foreground reads were issued within the last 20 ms.
     fn default() -> Self {
-        Self { ops: 128, bytes: 32 << 20, contended_bytes: 1 << 20, contended_for: Duration::from_millis(20) }
+        Self {
+            ops: 128,
+            bytes: 32 << 20,
+            contended_bytes: 256 << 10,
+            contended_for: Duration::from_millis(20),
+        }
     }
 }
 
@@ -127,6 +135,16 @@ impl DeviceTokens {
         shared.ops.fetch_add(1, Relaxed);
         shared.bytes.fetch_add(bytes, Relaxed);
         true
+    }
+
+    /// The largest request of a class now, in bytes: while foreground reads are about none of the others takes long.
+    pub(crate) fn request_max(&self, class: IoClass) -> u32 {
+        if class.is_background() && self.contended() {
+            let bytes = self.0.options.contended_bytes.clamp(REQUEST_MIN, u64::from(u32::MAX));
+            (bytes & !(REQUEST_MIN - 1)) as u32
+        } else {
+            u32::MAX
+        }
     }
 
     /// Returns what [`Self::take`] granted.
