@@ -1,0 +1,507 @@
+//! The store on one machine's file system.
+//!
+//! A commit: the group's sections into one new file under `.tmp`; sync it; link it under the name of each version, in order,
+//! never replacing; sync the folder. What is acknowledged is behind both syncs. A crash can keep any of the links that were
+//! not yet synced; so that no version can be kept without those before it, a group is only linked once the version it follows
+//! is known to be durable, and the links of one group are completed by whoever opens the log next.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow_buffer::Buffer;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::disk::{Disk, FileIdentity, Lock, RealDisk};
+use super::{LogStore, Put};
+use crate::error::{Result, TableError};
+use crate::log::limits::{FILE_BYTES_MAX, GROUP_VERSIONS_MAX};
+use crate::log::name::{LOG_FOLDER, LogFile, SIDECAR_FOLDER, TEMP_FOLDER};
+use crate::log::section::Section;
+use crate::version::Version;
+
+/// What a writing store has beyond a reading one.
+#[derive(Debug)]
+struct Writer {
+    /// Names of its temporary files begin with it; see [`remove_leftovers`].
+    id: Uuid,
+    _alive: Lock,
+    next_temp: AtomicU64,
+    /// All versions before this one are durable.
+    durable_end: AtomicU64,
+    poison: Mutex<Option<String>>,
+}
+
+/// A log in a folder of a local file system.
+///
+/// ```
+/// use deltalite_table::Version;
+/// use deltalite_table::log::{LocalStore, LogStore};
+/// let folder = tempfile::tempdir()?;
+/// let store = LocalStore::create(folder.path())?;
+/// assert_eq!(store.list(Version(0))?, []);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct LocalStore {
+    disk: Arc<dyn Disk>,
+    log: PathBuf,
+    writer: Option<Writer>,
+    /// Versions whose own link a crash took, by the version whose file has them.
+    lost_links: BTreeMap<Version, Version>,
+    /// The file read last: versions of one group share it.
+    last_read: Mutex<Option<(FileIdentity, Buffer)>>,
+}
+
+impl LocalStore {
+    /// Opens the log of the table in a folder for reading and writing, making it if there is none.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    pub fn create(table: &Path) -> Result<Self> {
+        Self::create_on(Arc::new(RealDisk), table)
+    }
+
+    /// As [`LocalStore::create`], on a given file system.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    pub fn create_on(disk: Arc<dyn Disk>, table: &Path) -> Result<Self> {
+        for folder in [SIDECAR_FOLDER, TEMP_FOLDER] {
+            let path = table.join(LOG_FOLDER).join(folder);
+            disk.create_folder(&path).map_err(TableError::io("making the folder", &path))?;
+        }
+        Self::open_on(disk, table)
+    }
+
+    /// Opens the log of the table in a folder for reading and writing.
+    ///
+    /// Completes what a crash left of the last group and removes temporary files whose writers are gone.
+    ///
+    /// # Errors
+    /// When there is none, or the file system fails.
+    pub fn open(table: &Path) -> Result<Self> {
+        Self::open_on(Arc::new(RealDisk), table)
+    }
+
+    /// As [`LocalStore::open`], on a given file system.
+    ///
+    /// # Errors
+    /// When there is none, or the file system fails.
+    pub fn open_on(disk: Arc<dyn Disk>, table: &Path) -> Result<Self> {
+        let log = table.join(LOG_FOLDER);
+        let temp = log.join(TEMP_FOLDER);
+        for folder in [SIDECAR_FOLDER, TEMP_FOLDER] {
+            let path = log.join(folder);
+            if disk.identity(&path).map_err(TableError::io("looking for", &path))?.is_none() {
+                return Err(no_table(table));
+            }
+        }
+        let (id, alive) = {
+            let gate = temp.join("open.lock");
+            let _gate = disk.lock(&gate, true).map_err(TableError::io("locking", &gate))?;
+            remove_leftovers(disk.as_ref(), &temp)?;
+            let id = Uuid::new_v4();
+            let own = temp.join(format!("{id}.lock"));
+            let alive = disk.lock(&own, true).map_err(TableError::io("locking", &own))?;
+            (
+                id,
+                alive.ok_or_else(|| {
+                    TableError::invalid("locking a file", "waiting for it ended without it")
+                })?,
+            )
+        };
+        let mut store =
+            Self { disk, log, writer: None, lost_links: BTreeMap::new(), last_read: Mutex::new(None) };
+        for (lost, from) in store.lost_links()? {
+            let (from, to) = (LogFile::Commit(from).path(&store.log), LogFile::Commit(lost).path(&store.log));
+            match store.disk.link(&from, &to) {
+                Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+                    return Err(TableError::io("completing a group at", &to)(e));
+                }
+                _ => tracing::info!(
+                    version = lost.0,
+                    "completed a group of commits that a crash had cut short"
+                ),
+            }
+        }
+        let end = store.list(Version(0))?.last().map_or(Version(0), |v| v.next());
+        store.sync_log()?;
+        store.writer = Some(Writer {
+            id,
+            _alive: alive,
+            next_temp: AtomicU64::new(0),
+            durable_end: AtomicU64::new(end.0),
+            poison: Mutex::new(None),
+        });
+        Ok(store)
+    }
+
+    /// Opens the log of the table in a folder for reading. Nothing is changed, no lock is taken.
+    ///
+    /// # Errors
+    /// When there is none, or the file system fails.
+    pub fn open_read_only(table: &Path) -> Result<Self> {
+        Self::open_read_only_on(Arc::new(RealDisk), table)
+    }
+
+    /// As [`LocalStore::open_read_only`], on a given file system.
+    ///
+    /// # Errors
+    /// When there is none, or the file system fails.
+    pub fn open_read_only_on(disk: Arc<dyn Disk>, table: &Path) -> Result<Self> {
+        let log = table.join(LOG_FOLDER);
+        if disk.identity(&log).map_err(TableError::io("looking for", &log))?.is_none() {
+            return Err(no_table(table));
+        }
+        let mut store =
+            Self { disk, log, writer: None, lost_links: BTreeMap::new(), last_read: Mutex::new(None) };
+        store.lost_links = store.lost_links()?;
+        Ok(store)
+    }
+
+    /// Versions without a name of their own whose section is in a later version's file.
+    fn lost_links(&self) -> Result<BTreeMap<Version, Version>> {
+        let present = self.list(Version(0))?;
+        let mut lost = BTreeMap::new();
+        // Where old versions have been removed, a group may have lost its first links on purpose.
+        let mut from = match present.first() {
+            Some(first) if self.checkpoints_down_from(Version::MAX)?.is_empty() => {
+                Version(first.0.saturating_sub(GROUP_VERSIONS_MAX as u64))
+            }
+            Some(first) => *first,
+            None => return Ok(lost),
+        };
+        for version in present {
+            let group_start = version.0.saturating_sub(GROUP_VERSIONS_MAX as u64);
+            for missing in (from.0.max(group_start)..version.0).map(Version) {
+                if let Some(bytes) = self.read_commit_file(version)?
+                    && Section::find(LogFile::Commit(version), &bytes, missing)?.is_some()
+                {
+                    lost.insert(missing, version);
+                }
+            }
+            from = version.next();
+        }
+        Ok(lost)
+    }
+
+    fn read_commit_file(&self, version: Version) -> Result<Option<Buffer>> {
+        let path = LogFile::Commit(version).path(&self.log);
+        let identity = self.disk.identity(&path).map_err(TableError::io("looking for", &path))?;
+        let Some(identity) = identity else { return Ok(None) };
+        if let Some((last, bytes)) = self.last_read.lock().as_ref()
+            && *last == identity
+        {
+            return Ok(Some(bytes.clone()));
+        }
+        let bytes = self.read_path(&path)?;
+        if let Some(bytes) = &bytes {
+            *self.last_read.lock() = Some((identity, bytes.clone()));
+        }
+        Ok(bytes)
+    }
+
+    fn read_path(&self, path: &Path) -> Result<Option<Buffer>> {
+        match self.disk.read(path, FILE_BYTES_MAX) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(TableError::io("reading", path)(e)),
+        }
+    }
+
+    fn sync_log(&self) -> Result<()> {
+        self.disk.sync_folder(&self.log).map_err(TableError::io("syncing the folder", &self.log))
+    }
+
+    fn writer(&self) -> Result<&Writer> {
+        let writer = self.writer.as_ref().ok_or_else(|| {
+            TableError::invalid("writing to the log", "it was opened for reading only; open it for writing")
+        })?;
+        match writer.poison.lock().as_ref() {
+            Some(reason) => Err(TableError::Poisoned { reason: reason.clone() }),
+            None => Ok(writer),
+        }
+    }
+
+    /// Writes and syncs a temporary file. After an error it is gone, or left for the next who opens the log.
+    fn write_temp<'a>(
+        &self,
+        writer: &Writer,
+        parts: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<PathBuf, (&'static str, PathBuf, std::io::Error)> {
+        let name = format!("{}.{}", writer.id, writer.next_temp.fetch_add(1, Ordering::Relaxed));
+        let path = self.log.join(TEMP_FOLDER).join(name);
+        let write = || {
+            let mut file = self.disk.create(&path).map_err(|e| ("creating the temporary file", e))?;
+            for part in parts {
+                file.append(part).map_err(|e| ("writing the temporary file", e))?;
+            }
+            file.sync().map_err(|e| ("syncing the temporary file", e))
+        };
+        match write() {
+            Ok(()) => Ok(path),
+            Err((what, e)) => {
+                self.discard(&path);
+                Err((what, path, e))
+            }
+        }
+    }
+
+    /// Removes a temporary file; whoever opens the log next does it otherwise.
+    fn discard(&self, temp: &Path) {
+        if let Err(error) = self.disk.unlink(temp)
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(file = %temp.display(), %error, "could not remove a temporary file");
+        }
+    }
+
+    /// Before a group is linked: the version that it follows must be there, and durable.
+    fn secure_base(&self, writer: &Writer, first: Version) -> Result<()> {
+        if writer.durable_end.load(Ordering::Acquire) >= first.0 {
+            return Ok(());
+        }
+        if let Some(base) = first.previous() {
+            let path = LogFile::Commit(base).path(&self.log);
+            if self.disk.identity(&path).map_err(TableError::io("looking for", &path))?.is_none() {
+                return Err(TableError::Inconsistent {
+                    version: first,
+                    detail: format!("the version before it, {base}, is not in the log"),
+                });
+            }
+        }
+        self.sync_log()?;
+        writer.durable_end.fetch_max(first.0, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Links a temporary file under the names of a group.
+    fn link_group(&self, temp: &Path, group: &[Section]) -> (Put, Option<std::io::Error>) {
+        for (committed, section) in group.iter().enumerate() {
+            let path = LogFile::Commit(section.version()).path(&self.log);
+            let Err(error) = self.disk.link(temp, &path) else { continue };
+            if error.kind() == ErrorKind::AlreadyExists {
+                return (Put { committed, taken: Some(section.version()) }, None);
+            }
+            // The link may have been made nevertheless.
+            let made = match (self.disk.identity(temp), self.disk.identity(&path)) {
+                (Ok(Some(temp)), Ok(name)) => Some(name == Some(temp)),
+                _ => None,
+            };
+            if made != Some(true) {
+                // Told apart by the caller: with `taken` set, the failed link is possibly there.
+                let taken = made.is_none().then(|| section.version());
+                return (Put { committed, taken }, Some(error));
+            }
+        }
+        (Put { committed: group.len(), taken: None }, None)
+    }
+
+    fn unknown(
+        &self,
+        writer: &Writer,
+        group: &[Section],
+        what: &'static str,
+        source: std::io::Error,
+    ) -> TableError {
+        let (first, last) = ends(group);
+        *writer.poison.lock() =
+            Some(format!("{what} failed for versions {first} to {last}, and their outcome is unknown"));
+        TableError::OutcomeUnknown { first, last, what, source }
+    }
+}
+
+fn ends(group: &[Section]) -> (Version, Version) {
+    let first = group.first().map_or(Version(0), Section::version);
+    (first, group.last().map_or(first, Section::version))
+}
+
+fn no_table(table: &Path) -> TableError {
+    TableError::NoTable {
+        place: table.display().to_string(),
+        detail: format!("there is no folder {LOG_FOLDER} as DeltaLite makes it"),
+    }
+}
+
+/// Removes temporary files of writers that are gone: each holds a lock on `<id>.lock` while it lives.
+fn remove_leftovers(disk: &dyn Disk, temp: &Path) -> Result<()> {
+    let names = disk.list(temp).map_err(TableError::io("listing", temp))?;
+    let mut by_writer: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in &names {
+        if let Some((id, rest)) = name.split_once('.')
+            && Uuid::try_parse(id).is_ok()
+        {
+            let files = by_writer.entry(id).or_default();
+            if rest != "lock" {
+                files.push(name);
+            }
+        }
+    }
+    for (id, files) in by_writer {
+        let lock = temp.join(format!("{id}.lock"));
+        let Some(_gone) = disk.lock(&lock, false).map_err(TableError::io("locking", &lock))? else {
+            continue;
+        };
+        // The lock goes last: as long as it is there, somebody will look for the others.
+        for path in files.iter().map(|f| temp.join(f)).chain([lock]) {
+            match disk.unlink(&path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(TableError::io("removing the leftover", &path)(e));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+impl LogStore for LocalStore {
+    fn place(&self) -> String {
+        self.log.display().to_string()
+    }
+
+    fn read(&self, version: Version) -> Result<Option<Section>> {
+        let from = self.lost_links.get(&version).copied().unwrap_or(version);
+        let Some(bytes) = self.read_commit_file(from)? else { return Ok(None) };
+        let file = LogFile::Commit(from);
+        if let Some(section) = Section::find(file, &bytes, version)? {
+            return Ok(Some(section));
+        }
+        Err(TableError::corrupt(file, format!("it does not hold version {version}")))
+    }
+
+    fn put(&self, group: &[Section]) -> Result<Put> {
+        let writer = self.writer()?;
+        let (first, last) = ends(group);
+        if group.is_empty()
+            || group.len() > GROUP_VERSIONS_MAX
+            || last > Version::MAX
+            || group.iter().enumerate().any(|(i, s)| s.version() != first.plus(i))
+        {
+            return Err(TableError::invalid(
+                "committing a group",
+                format!("it must be of 1 to {GROUP_VERSIONS_MAX} consecutive versions"),
+            ));
+        }
+        self.secure_base(writer, first)?;
+        let temp = self
+            .write_temp(writer, group.iter().map(Section::bytes))
+            .map_err(|(what, _, source)| TableError::NotCommitted { first, last, what, source })?;
+        let (put, failure) = self.link_group(&temp, group);
+        if let (Some(_), Some(source)) = (put.taken, failure.as_ref()) {
+            let source = std::io::Error::new(source.kind(), source.to_string());
+            return Err(self.unknown(
+                writer,
+                group,
+                "linking a version, and looking whether it is there,",
+                source,
+            ));
+        }
+        if put.committed > 0 {
+            if let Err(source) = self.disk.sync_folder(&self.log) {
+                return Err(self.unknown(
+                    writer,
+                    &group[..put.committed],
+                    "syncing the log's folder",
+                    source,
+                ));
+            }
+            writer.durable_end.fetch_max(first.plus(put.committed).0, Ordering::AcqRel);
+        }
+        self.discard(&temp);
+        match failure {
+            // What was linked is committed all the same; the caller sees how much, and tries the rest again.
+            Some(source) if put.committed == 0 => {
+                Err(TableError::NotCommitted { first, last, what: "linking the version", source })
+            }
+            _ => Ok(put),
+        }
+    }
+
+    fn list(&self, from: Version) -> Result<Vec<Version>> {
+        let names = self.disk.list(&self.log).map_err(TableError::io("listing", &self.log))?;
+        let mut versions: Vec<_> = names
+            .iter()
+            .filter_map(|n| match LogFile::parse(n) {
+                Some(LogFile::Commit(v)) if v >= from => Some(v),
+                _ => None,
+            })
+            .chain(self.lost_links.keys().copied().filter(|v| *v >= from))
+            .collect();
+        versions.sort_unstable();
+        versions.dedup();
+        Ok(versions)
+    }
+
+    fn list_files(&self) -> Result<Vec<LogFile>> {
+        let sidecars = self.log.join(SIDECAR_FOLDER);
+        let mut files: Vec<_> = self
+            .disk
+            .list(&self.log)
+            .map_err(TableError::io("listing", &self.log))?
+            .iter()
+            .filter_map(|n| LogFile::parse(n).filter(|f| matches!(f, LogFile::Checkpoint(..))))
+            .collect();
+        let names = self.disk.list(&sidecars).map_err(TableError::io("listing", &sidecars))?;
+        files.extend(names.iter().filter_map(|n| LogFile::parse(&format!("{SIDECAR_FOLDER}/{n}"))));
+        files.sort_unstable();
+        Ok(files)
+    }
+
+    fn read_file(&self, file: LogFile) -> Result<Option<Buffer>> {
+        self.read_path(&file.path(&self.log))
+    }
+
+    fn put_files(&self, files: &[(LogFile, &[u8])]) -> Result<()> {
+        let writer = self.writer()?;
+        let mut temps = Vec::with_capacity(files.len());
+        let mut put = || {
+            for (_, bytes) in files {
+                let temp = self.write_temp(writer, std::iter::once(*bytes));
+                temps.push(temp.map_err(|(what, path, source)| TableError::Io { what, path, source })?);
+            }
+            for ((file, _), temp) in files.iter().zip(&temps) {
+                let path = file.path(&self.log);
+                self.disk.link(temp, &path).map_err(TableError::io("linking", &path))?;
+            }
+            for (folder, wanted) in [(self.log.join(SIDECAR_FOLDER), true), (self.log.clone(), false)] {
+                if files.iter().any(|(f, _)| matches!(f, LogFile::Sidecar(_)) == wanted) {
+                    self.disk.sync_folder(&folder).map_err(TableError::io("syncing the folder", &folder))?;
+                }
+            }
+            Ok(())
+        };
+        let done = put();
+        temps.iter().for_each(|temp| self.discard(temp));
+        done
+    }
+
+    fn put_hint(&self, bytes: &[u8]) -> Result<()> {
+        let writer = self.writer()?;
+        let temp = self
+            .write_temp(writer, std::iter::once(bytes))
+            .map_err(|(what, path, source)| TableError::Io { what, path, source })?;
+        let path = LogFile::Hint.path(&self.log);
+        self.disk.rename(&temp, &path).map_err(TableError::io("replacing", &path))
+    }
+
+    fn remove(&self, file: LogFile) -> Result<()> {
+        self.writer()?;
+        let path = file.path(&self.log);
+        match self.disk.unlink(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(TableError::io("removing", &path)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn maintenance_lock(&self) -> Result<Lock> {
+        self.writer()?;
+        let path = self.log.join(TEMP_FOLDER).join("maintenance.lock");
+        let lock = self.disk.lock(&path, true).map_err(TableError::io("locking", &path))?;
+        lock.ok_or_else(|| TableError::invalid("locking a file", "waiting for it ended without it"))
+    }
+}
