@@ -329,7 +329,7 @@ impl State {
 }
 
 /// The lines of a commit after the first, and the sidecars they refer to.
-fn write_actions(version: Version, commit: &Commit) -> Result<(Vec<Action>, Vec<(LogFile, Vec<u8>)>)> {
+fn write_actions(version: Version, commit: &Commit) -> Result<(Vec<Action>, NewFiles)> {
     let mut lines: Vec<Action> = Vec::new();
     lines.extend(commit.protocol.clone().map(Action::Protocol));
     lines.extend(commit.metadata.clone().map(|m| Action::Metadata(Box::new(m))));
@@ -365,12 +365,15 @@ fn write_actions(version: Version, commit: &Commit) -> Result<(Vec<Action>, Vec<
     Ok((lines, sidecars))
 }
 
+/// Files that are put before the lines that refer to them.
+type NewFiles = Vec<(LogFile, Vec<u8>)>;
+
 /// A version made, but not yet committed.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SealedCommit {
     section: Section,
-    sidecars: Vec<(LogFile, Vec<u8>)>,
+    sidecars: NewFiles,
     info: CommitInfo,
     snapshot: Snapshot,
 }
@@ -506,7 +509,7 @@ impl Snapshot {
         let versions = store.list(Version(0))?;
         let (mut low, mut high) = (0, versions.len());
         while low < high {
-            let middle = (low + high) / 2;
+            let middle = usize::midpoint(low, high);
             if Commit::read_info(store, versions[middle])?.in_commit_timestamp <= timestamp {
                 low = middle + 1;
             } else {

@@ -4,31 +4,38 @@ use simd_json::{Node, StaticNode};
 
 use super::map::StringMap;
 
-/// What is wrong with a field.
+/// What is wrong with a field. Boxed: it travels through every result of parsing.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    /// Where, from the outermost object.
-    pub field: String,
-    /// What was found and what was expected.
-    pub detail: String,
+pub(crate) struct Fault(Box<Wrong>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Wrong {
+    field: String,
+    detail: String,
 }
 
 impl Fault {
-    pub(crate) fn new(detail: impl Into<String>) -> Box<Self> {
-        Box::new(Self { field: String::new(), detail: detail.into() })
+    pub(crate) fn new(detail: impl Into<String>) -> Self {
+        Self(Box::new(Wrong { field: String::new(), detail: detail.into() }))
     }
 
     /// The same fault seen from the object around it.
-    fn under(mut self: Box<Self>, name: &str) -> Box<Self> {
-        if !self.field.is_empty() {
-            self.field.insert(0, '.');
+    fn under(mut self, name: &str) -> Self {
+        let field = &mut self.0.field;
+        if !field.is_empty() {
+            field.insert(0, '.');
         }
-        self.field.insert_str(0, name);
+        field.insert_str(0, name);
         self
+    }
+
+    /// Where it is, from the outermost object, and what was found and what was expected.
+    pub(crate) fn into_parts(self) -> (String, String) {
+        (self.0.field, self.0.detail)
     }
 }
 
-pub(crate) type Parsed<T> = Result<T, Box<Fault>>;
+pub(crate) type Parsed<T> = Result<T, Fault>;
 
 /// A value that must stand at most once in its object.
 pub(crate) struct Slot<T> {
@@ -255,7 +262,7 @@ fn quote(text: &str, out: &mut String) {
     out.push_str(&serde_json::Value::from(text).to_string());
 }
 
-fn wrong(found: &Node<'_>, expected: &str) -> Box<Fault> {
+fn wrong(found: &Node<'_>, expected: &str) -> Fault {
     let found = match found {
         Node::String(text) => format!("the string {:?}", text.chars().take(40).collect::<String>()),
         Node::Object { .. } => "an object".to_owned(),

@@ -74,7 +74,7 @@ impl LineReader {
         while at < end {
             let len = memchr(b'\n', &bytes[at..end]).unwrap_or(end - at);
             if let Some(parsed) =
-                self.action(bytes, at..at + len).map_err(|fault| malformed(file, line, *fault))?
+                self.action(bytes, at..at + len).map_err(|fault| malformed(file, line, fault))?
             {
                 action(line, parsed)?;
             }
@@ -88,7 +88,7 @@ impl LineReader {
         if range.is_empty() {
             return Ok(None);
         }
-        self.padded(&mut bytes[range.start..range.end + INPUT_PADDING], range.len(), |c| read_action(c))
+        self.padded(&mut bytes[range.start..range.end + INPUT_PADDING], range.len(), read_action)
     }
 
     /// Parses one value out of a buffer of its own.
@@ -121,8 +121,9 @@ impl LineReader {
 }
 
 fn malformed(file: &str, line: usize, fault: Fault) -> TableError {
-    let field = if fault.field.is_empty() { "(the line)".to_owned() } else { fault.field };
-    TableError::Malformed { file: file.to_owned(), line, field, detail: fault.detail }
+    let (field, detail) = fault.into_parts();
+    let field = if field.is_empty() { "(the line)".to_owned() } else { field };
+    TableError::Malformed { file: file.to_owned(), line, field, detail }
 }
 
 fn read_action(c: &mut Cursor<'_, '_>) -> Parsed<Option<Action>> {

@@ -61,11 +61,10 @@ impl FileStats {
     pub fn parse(path: &str, text: &str) -> Result<Self> {
         let mut bytes = Vec::with_capacity(text.len() + simd_json::INPUT_PADDING);
         bytes.extend_from_slice(text.as_bytes());
-        LineReader::new().line(&mut bytes, |c| read(c)).map_err(|fault| TableError::Malformed {
-            file: path.to_owned(),
-            line: 1,
-            field: if fault.field.is_empty() { "stats".to_owned() } else { format!("stats.{}", fault.field) },
-            detail: fault.detail,
+        LineReader::new().line(&mut bytes, read).map_err(|fault| {
+            let (field, detail) = fault.into_parts();
+            let field = if field.is_empty() { "stats".to_owned() } else { format!("stats.{field}") };
+            TableError::Malformed { file: path.to_owned(), line: 1, field, detail }
         })
     }
 
@@ -91,15 +90,24 @@ fn read(c: &mut Cursor<'_, '_>) -> Parsed<FileStats> {
         "tightBounds" => tight.put(c.opt_bool()?),
         "minValues" => {
             min.put(Some(()))?;
-            leaves(c, &mut found, |c, column| Ok(column.min = value(c.scalar()?)))
+            leaves(c, &mut found, |c, column| {
+                column.min = value(c.scalar()?);
+                Ok(())
+            })
         }
         "maxValues" => {
             max.put(Some(()))?;
-            leaves(c, &mut found, |c, column| Ok(column.max = value(c.scalar()?)))
+            leaves(c, &mut found, |c, column| {
+                column.max = value(c.scalar()?);
+                Ok(())
+            })
         }
         "nullCount" => {
             nulls.put(Some(()))?;
-            leaves(c, &mut found, |c, column| Ok(column.null_count = c.opt_u64()?))
+            leaves(c, &mut found, |c, column| {
+                column.null_count = c.opt_u64()?;
+                Ok(())
+            })
         }
         _ => c.skip(),
     })?;
@@ -146,8 +154,8 @@ fn leaves<'t, 'i>(
             Ok(())
         })
     }
-    let read = c.opt(|c| walk(c, &mut Vec::new(), found, &mut set))?;
-    Ok(read.unwrap_or_default())
+    c.opt(|c| walk(c, &mut Vec::new(), found, &mut set))?;
+    Ok(())
 }
 
 fn value(node: Node<'_>) -> Option<StatValue> {

@@ -300,19 +300,14 @@ impl LocalStore {
         }
         (Put { committed: group.len(), taken: None }, None)
     }
+}
 
-    fn unknown(
-        &self,
-        writer: &Writer,
-        group: &[Section],
-        what: &'static str,
-        source: std::io::Error,
-    ) -> TableError {
-        let (first, last) = ends(group);
-        *writer.poison.lock() =
-            Some(format!("{what} failed for versions {first} to {last}, and their outcome is unknown"));
-        TableError::OutcomeUnknown { first, last, what, source }
-    }
+/// The error of an outcome that is not known; from now on the store takes no commits.
+fn unknown(writer: &Writer, group: &[Section], what: &'static str, source: std::io::Error) -> TableError {
+    let (first, last) = ends(group);
+    *writer.poison.lock() =
+        Some(format!("{what} failed for versions {first} to {last}, and their outcome is unknown"));
+    TableError::OutcomeUnknown { first, last, what, source }
 }
 
 fn ends(group: &[Section]) -> (Version, Version) {
@@ -394,7 +389,7 @@ impl LogStore for LocalStore {
         let (put, failure) = self.link_group(&temp, group);
         if let (Some(_), Some(source)) = (put.taken, failure.as_ref()) {
             let source = std::io::Error::new(source.kind(), source.to_string());
-            return Err(self.unknown(
+            return Err(unknown(
                 writer,
                 group,
                 "linking a version, and looking whether it is there,",
@@ -403,12 +398,7 @@ impl LogStore for LocalStore {
         }
         if put.committed > 0 {
             if let Err(source) = self.disk.sync_folder(&self.log) {
-                return Err(self.unknown(
-                    writer,
-                    &group[..put.committed],
-                    "syncing the log's folder",
-                    source,
-                ));
+                return Err(unknown(writer, &group[..put.committed], "syncing the log's folder", source));
             }
             writer.durable_end.fetch_max(first.plus(put.committed).0, Ordering::AcqRel);
         }
@@ -476,7 +466,9 @@ impl LogStore for LocalStore {
             Ok(())
         };
         let done = put();
-        temps.iter().for_each(|temp| self.discard(temp));
+        for temp in &temps {
+            self.discard(temp);
+        }
         done
     }
 

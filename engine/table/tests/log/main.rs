@@ -1,0 +1,14 @@
+//! The log seen from outside.
+//!
+//! * `common` – random tables, and a naive model of them;
+//! * `actions` – lines to actions and back; `hostile` – lines nobody should write;
+//! * `replay` – any way to a state gives that state; `flips` – any flipped byte is noticed;
+//! * `crash` – every state a crash could leave, and faults; `race` – threads and processes at once.
+
+mod actions;
+mod common;
+mod crash;
+mod flips;
+mod hostile;
+mod race;
+mod replay;
