@@ -56,7 +56,7 @@ pub fn verify(store: &dyn LogStore) -> Result<VerifyReport> {
         for next in loaded.by_ref() {
             match next {
                 Ok((file, found)) => {
-                    check_itself(file, &found, &mut report);
+                    check_itself(store, file, &found, &mut report)?;
                     state = found;
                     break;
                 }
@@ -71,7 +71,7 @@ pub fn verify(store: &dyn LogStore) -> Result<VerifyReport> {
         loop {
             match waiting.take().or_else(|| loaded.next()) {
                 Some(Ok((file, found))) if state.next >= found.next => {
-                    check_itself(file, &found, &mut report);
+                    check_itself(store, file, &found, &mut report)?;
                     if state.next == found.next {
                         compare(file, &found, &state, &mut report);
                     }
@@ -105,7 +105,7 @@ pub fn verify(store: &dyn LogStore) -> Result<VerifyReport> {
     for next in waiting.into_iter().chain(loaded) {
         match next {
             Ok((file, found)) => {
-                check_itself(file, &found, &mut report);
+                check_itself(store, file, &found, &mut report)?;
                 report.problems.push(TableError::corrupt(
                     file,
                     format!("it is of version {}, which replay does not lead to", found.next.0 - 1),
@@ -127,12 +127,18 @@ pub fn verify(store: &dyn LogStore) -> Result<VerifyReport> {
     Ok(report)
 }
 
-fn check_itself(file: LogFile, found: &State, report: &mut VerifyReport) {
-    if found.files.recomputed_state() == found.files.state() {
-        report.checkpoints += 1;
-    } else {
+/// Checks what loading a checkpoint does not.
+fn check_itself(store: &dyn LogStore, file: LogFile, found: &State, report: &mut VerifyReport) -> Result<()> {
+    if found.files.recomputed_state() != found.files.state() {
         report.problems.push(TableError::corrupt(file, "its files do not have the hash it records for them"));
+        return Ok(());
     }
+    match found.tombstones.read(store) {
+        Ok(_) => report.checkpoints += 1,
+        Err(error) if error.is_damage() => report.problems.push(error),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 fn compare(file: LogFile, found: &State, replayed: &State, report: &mut VerifyReport) {

@@ -157,7 +157,7 @@ fn statistics_are_understood() {
     ] {
         match FileStats::parse("f", bad) {
             Err(TableError::Malformed { file, field: found, .. }) => {
-                assert_eq!((&*file, &*found), ("f", field))
+                assert_eq!((&*file, &*found), ("f", field));
             }
             other => panic!("{bad}: {other:?}"),
         }

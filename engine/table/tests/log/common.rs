@@ -13,17 +13,17 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// Where simulated tables are.
-pub const TABLE: &str = "/table";
+pub(crate) const TABLE: &str = "/table";
 
-pub fn rng(seed: u64) -> StdRng {
+pub(crate) fn rng(seed: u64) -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
-pub fn sim_store(disk: &SimDisk) -> LocalStore {
+pub(crate) fn sim_store(disk: &SimDisk) -> LocalStore {
     LocalStore::create_on(Arc::new(disk.clone()), Path::new(TABLE)).unwrap()
 }
 
-pub fn protocol() -> Protocol {
+pub(crate) fn protocol() -> Protocol {
     Protocol {
         min_reader_version: 3,
         min_writer_version: 7,
@@ -32,7 +32,7 @@ pub fn protocol() -> Protocol {
     }
 }
 
-pub fn metadata() -> Metadata {
+pub(crate) fn metadata() -> Metadata {
     Metadata {
         id: "t".to_owned(),
         schema_string: r#"{"type":"struct","fields":[]}"#.to_owned(),
@@ -41,26 +41,26 @@ pub fn metadata() -> Metadata {
     }
 }
 
-pub fn creation() -> Vec<Action> {
+pub(crate) fn creation() -> Vec<Action> {
     vec![Action::Protocol(protocol()), Action::Metadata(Box::new(metadata()))]
 }
 
 /// A plain add.
-pub fn add(path: &str) -> Add {
+pub(crate) fn add(path: &str) -> Add {
     Add { path: path.into(), size: 10, modification_time: 1, data_change: true, ..Add::default() }
 }
 
 /// The state of a table, kept in the simplest way.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Model {
-    pub files: BTreeMap<String, Add>,
-    pub txns: BTreeMap<String, Txn>,
-    pub domains: BTreeMap<String, DomainMetadata>,
-    pub gone: Vec<(u64, Remove)>,
+pub(crate) struct Model {
+    pub(crate) files: BTreeMap<String, Add>,
+    pub(crate) txns: BTreeMap<String, Txn>,
+    pub(crate) domains: BTreeMap<String, DomainMetadata>,
+    pub(crate) gone: Vec<(u64, Remove)>,
 }
 
 impl Model {
-    pub fn apply(&mut self, version: u64, actions: &[Action]) {
+    pub(crate) fn apply(&mut self, version: u64, actions: &[Action]) {
         for action in actions {
             if let Action::Remove(remove) = action {
                 self.files.remove(&*remove.path).expect("the model removes live files");
@@ -86,9 +86,13 @@ impl Model {
         }
     }
 
-    pub fn of(snapshot: &Snapshot, store: &dyn LogStore) -> Self {
-        let files = snapshot.files().iter().map(|f| (f.path().to_owned(), normal(&f.to_add().unwrap())));
-        let files: BTreeMap<_, _> = files.collect();
+    /// Only the files, without what must be read from the store.
+    pub(crate) fn files_of(snapshot: &Snapshot) -> BTreeMap<String, Add> {
+        snapshot.files().iter().map(|f| (f.path().to_owned(), normal(&f.to_add().unwrap()))).collect()
+    }
+
+    pub(crate) fn of(snapshot: &Snapshot, store: &dyn LogStore) -> Self {
+        let files = Self::files_of(snapshot);
         assert_eq!(files.len(), snapshot.files().len());
         assert_eq!(files.values().map(|a| a.size).sum::<u64>(), snapshot.files().size_in_bytes());
         assert_eq!(snapshot.files().recomputed_state(), snapshot.state_hash());
@@ -112,7 +116,7 @@ fn normal(add: &Add) -> Add {
 }
 
 /// Text with everything that needs escaping.
-pub fn text(rng: &mut StdRng) -> String {
+pub(crate) fn text(rng: &mut StdRng) -> String {
     const PIECES: [&str; 14] = [
         "a",
         "Z",
@@ -136,7 +140,7 @@ fn maybe<T>(rng: &mut StdRng, make: impl FnOnce(&mut StdRng) -> T) -> Option<T> 
     rng.random_bool(0.4).then(|| make(rng))
 }
 
-pub fn map(rng: &mut StdRng) -> StringMap {
+pub(crate) fn map(rng: &mut StdRng) -> StringMap {
     (0..rng.random_range(0..4))
         .map(|_| {
             let key = text(rng);
@@ -145,7 +149,7 @@ pub fn map(rng: &mut StdRng) -> StringMap {
         .collect()
 }
 
-pub fn vector(rng: &mut StdRng) -> DeletionVector {
+pub(crate) fn vector(rng: &mut StdRng) -> DeletionVector {
     let storage_type = [DvStorage::Relative, DvStorage::Inline, DvStorage::Absolute][rng.random_range(0..3)];
     DeletionVector {
         storage_type,
@@ -156,7 +160,7 @@ pub fn vector(rng: &mut StdRng) -> DeletionVector {
     }
 }
 
-pub fn random_add(rng: &mut StdRng, path: &str) -> Add {
+pub(crate) fn random_add(rng: &mut StdRng, path: &str) -> Add {
     let country = maybe(rng, |r| ["DE", "NL", ""][r.random_range(0..3)]);
     Add {
         path: path.into(),
@@ -176,7 +180,7 @@ pub fn random_add(rng: &mut StdRng, path: &str) -> Add {
 }
 
 /// What some version could do to a table in this state: `many` file actions or so.
-pub fn random_actions(rng: &mut StdRng, model: &Model, many: usize) -> Vec<Action> {
+pub(crate) fn random_actions(rng: &mut StdRng, model: &Model, many: usize) -> Vec<Action> {
     let mut actions = Vec::new();
     let live: Vec<&Add> = model.files.values().collect();
     let mut touched = std::collections::BTreeSet::new();
@@ -217,7 +221,7 @@ pub fn random_actions(rng: &mut StdRng, model: &Model, many: usize) -> Vec<Actio
         actions.push(Action::Txn(Txn {
             app_id,
             version: rng.random(),
-            last_updated: maybe(rng, |r| r.random()),
+            last_updated: maybe(rng, Rng::random),
         }));
     }
     if rng.random_bool(0.3) {
@@ -242,19 +246,19 @@ pub fn random_actions(rng: &mut StdRng, model: &Model, many: usize) -> Vec<Actio
 
 /// A table being written, with the model beside it.
 #[derive(Debug)]
-pub struct Writer {
-    pub snapshot: Option<Snapshot>,
-    pub models: Vec<Model>,
-    pub rng: StdRng,
+pub(crate) struct Writer {
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) models: Vec<Model>,
+    pub(crate) rng: StdRng,
 }
 
 impl Writer {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { snapshot: None, models: Vec::new(), rng: rng(seed) }
     }
 
     /// Seals some versions that follow each other.
-    pub fn seal(&mut self, versions: usize, many: usize) -> Vec<SealedCommit> {
+    pub(crate) fn seal(&mut self, versions: usize, many: usize) -> Vec<SealedCommit> {
         let mut group: Vec<SealedCommit> = Vec::new();
         for _ in 0..versions {
             let base = group.last().map(|c| c.snapshot().clone()).or(self.snapshot.clone());
@@ -276,14 +280,14 @@ impl Writer {
     }
 
     /// Commits some versions as one group.
-    pub fn commit(&mut self, store: &dyn LogStore, versions: usize, many: usize) {
+    pub(crate) fn commit(&mut self, store: &dyn LogStore, versions: usize, many: usize) {
         let group = self.seal(versions, many);
         let put = SealedCommit::commit(store, &group).unwrap();
         assert_eq!((put.committed, put.taken), (versions, None));
         self.snapshot = group.last().map(|c| c.snapshot().clone());
     }
 
-    pub fn now(&self) -> &Snapshot {
+    pub(crate) fn now(&self) -> &Snapshot {
         self.snapshot.as_ref().unwrap()
     }
 }

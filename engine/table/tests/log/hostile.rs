@@ -29,7 +29,7 @@ fn errors_name_line_and_field() {
         (format!(r#"{ADD},"baseRowId":-1}}}}"#), "add.baseRowId", "negative"),
         (format!(r#"{ADD},"baseRowId":1.5}}}}"#), "add.baseRowId", "whole number"),
         (format!(r#"{ADD},"baseRowId":9223372036854775808}}}}"#), "add.baseRowId", "63 bits"),
-        (format!(r#"{ADD},"tags":{{"a":{{}}}}}}}}"#), "add.tags", "strings or null"),
+        (format!(r#"{ADD},"tags":{{"a":{{"b":"c"}}}}}}}}"#), "add.tags", "strings or null"),
         (format!(r#"{ADD},"tags":{{"a":1}}}}}}"#), "add.tags.a", "string or null"),
         (format!(r#"{ADD},"tags":{{"a":"1","a":"2"}}}}}}"#), "add.tags", "twice"),
         (

@@ -59,7 +59,7 @@ fn check(table: &Path, names: &[String]) {
     let left: Vec<_> = std::fs::read_dir(table.join("_deltalite_log/.tmp"))
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .filter(|n| !n.ends_with(".lock"))
+        .filter(|n| std::path::Path::new(n).extension().is_none_or(|e| e != "lock"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
