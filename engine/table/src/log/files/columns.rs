@@ -470,7 +470,7 @@ pub(crate) fn read_columns(reader: &FileReader, name: &str, columns: &[&str]) ->
     let read = || -> Result<Vec<ArrayRef>, FormatError> {
         let options = ScanOptions {
             columns: Some(columns.iter().map(|c| (*c).to_owned()).collect()),
-            batch_rows: BATCH_ROWS_MAX,
+            batch_rows: Some(BATCH_ROWS_MAX),
             ..ScanOptions::default()
         };
         let scan = reader.scan(options)?;
