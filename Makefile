@@ -11,6 +11,8 @@ SHELL := /bin/bash
 SF ?= 1
 # Further arguments for `deltalite-bench run`, for example BENCH_ARGS="--quick --data lineitem".
 BENCH_ARGS ?=
+# Further arguments for `deltalite-bench tables`, for example TABLES_ARGS="--files 100000".
+TABLES_ARGS ?=
 
 # Compiled artefacts are shared between clones; reports and generated data stay in ./target of this clone.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/deltalite/target
@@ -37,6 +39,11 @@ test: fmt-check clippy doc-check unit-test doc-test peers-check ## Formatting, l
 bench: system-peers ## Compare with every peer, Vortex included; writes target/report (BENCH_ARGS=…)
 	@mkdir -p $(REPORT_DIR)
 	$(CARGO) run --release -p deltalite-bench --features peers -- run --data-dir $(DATA_DIR) --report-dir $(REPORT_DIR) --sf $(SF) $(BENCH_ARGS)
+
+.PHONY: bench-tables
+bench-tables: system ## Measure tables: log, opening, committing; writes target/report/tables.json (TABLES_ARGS=--quick)
+	@mkdir -p $(REPORT_DIR)
+	$(CARGO) run --release -p deltalite-bench -- tables --data-dir $(DATA_DIR) --report-dir $(REPORT_DIR) $(TABLES_ARGS)
 
 .PHONY: build
 build: system ## Build the deltalite binary with the release profile

@@ -16,6 +16,7 @@ use crate::measure::Budget;
 use crate::progress::Progress;
 use crate::report::{self, Details, Library, Measured, Outcome, terminal, unix_seconds};
 use crate::single::{Ceiling, Single, say};
+use crate::tables::Tables;
 use crate::workload::Workload;
 
 /// Compares DeltaLite with Parquet and other formats.
@@ -41,6 +42,8 @@ enum Command {
     Gen(Generate),
     /// Run one case of one format again and again, for profilers and comparisons of revisions
     Loop(Single),
+    /// Measure a table's log: parsing, opening, refreshing, committing
+    Tables(Tables),
     /// Read a file by a bare io_uring loop: what the disk can do
     Ceiling(Ceiling),
 }
@@ -101,6 +104,7 @@ impl Cli {
     pub fn execute(self) -> Result<()> {
         match self.command {
             Command::Loop(single) => single.execute(),
+            Command::Tables(tables) => tables.execute(),
             Command::Ceiling(ceiling) => ceiling.execute(),
             Command::Demo(common) => Plan {
                 cases: DEMO_CASES.to_vec(),
