@@ -1,6 +1,6 @@
 //! Actions: what a line of the log says. Names and meanings of fields are Delta Lake's (PROTOCOL.md, "Actions").
 //!
-//! * [`file`] – [`Add`], [`Remove`], [`Cdc`] and [`DeletionVector`]; [`table`] – everything about the
+//! * [`mod@file`] – [`Add`], [`Remove`], [`Cdc`] and [`DeletionVector`]; [`mod@table`] – everything about the
 //!   table as a whole;
 //! * [`map`] – [`StringMap`], the compact map in which partition values and tags are kept;
 //! * [`stats`] – [`FileStats`], parsed from an add's statistics when asked for;
