@@ -78,11 +78,11 @@ pub(crate) fn load(store: &dyn LogStore, version: Version, id: Uuid) -> Result<S
         file: file.to_string(),
         detail: format!("a checkpoint of version {version} in {}", store.place()),
     })?;
-    let mut lines = unsealed(file, version, &bytes)?.to_vec();
+    let lines = unsealed(file, version, &bytes)?;
     let mut state = State::default();
     let (mut about, mut adds) = (None, Vec::new());
     let mut tombstones = Vec::new();
-    LineReader::new().read(&file.to_string(), 1, &mut lines, |line, action| {
+    LineReader::new().read(&file.to_string(), 1, lines, |line, action| {
         match action {
             Action::CheckpointMetadata(metadata) if line == 1 => about = Some(metadata),
             Action::Protocol(protocol) => state.protocol = Some(Arc::new(protocol)),
@@ -308,9 +308,9 @@ fn references(store: &dyn LogStore, version: Version, id: Uuid) -> Result<Vec<Lo
         file: file.to_string(),
         detail: "it was listed a moment ago".to_owned(),
     })?;
-    let mut lines = unsealed(file, version, &bytes)?.to_vec();
+    let lines = unsealed(file, version, &bytes)?;
     let mut found = Vec::new();
-    LineReader::new().read(&file.to_string(), 1, &mut lines, |_, action| {
+    LineReader::new().read(&file.to_string(), 1, lines, |_, action| {
         if let Action::Sidecar(sidecar) = action {
             found.push(SidecarRef::of_action(file, &sidecar)?.file());
         }

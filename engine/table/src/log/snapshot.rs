@@ -73,8 +73,7 @@ impl Commit {
     pub fn read_info(store: &dyn LogStore, version: Version) -> Result<CommitInfo> {
         let section = store.read(version)?.ok_or_else(|| no_such_version(version, store))?;
         let mut info = None;
-        let mut line = section.first_line().to_vec();
-        LineReader::new().read(&file_of(version), 1, &mut line, |_, action| {
+        LineReader::new().read(&file_of(version), 1, section.first_line(), |_, action| {
             if let Action::CommitInfo(found) = action {
                 info = Some(*found);
             }
@@ -85,10 +84,9 @@ impl Commit {
 
     fn of_section(store: &dyn LogStore, section: &Section, reader: &mut LineReader) -> Result<Self> {
         let file = file_of(section.version());
-        let mut bytes = section.lines().to_vec();
         let mut commit = Self::default();
         let mut sidecars = Vec::new();
-        reader.read(&file, 1, &mut bytes, |line, action| {
+        reader.read(&file, 1, section.lines(), |line, action| {
             let misplaced = match action {
                 Action::CommitInfo(info) if line == 1 => {
                     commit.info = *info;

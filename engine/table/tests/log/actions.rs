@@ -77,7 +77,7 @@ proptest! {
         let bytes = lines(&actions);
         let by_serde: Vec<Action> = serde_json::Deserializer::from_slice(&bytes).into_iter().map(Result::unwrap).collect();
         prop_assert_eq!(&by_serde, &actions);
-        prop_assert_eq!(parse_commit(&mut bytes.clone()).unwrap(), actions);
+        prop_assert_eq!(parse_commit(&bytes).unwrap(), actions);
     }
 
     #[test]
@@ -94,7 +94,7 @@ proptest! {
             serde_json::to_writer(&mut out, &value).unwrap();
             out.push(b'\n');
         }
-        prop_assert_eq!(parse_commit(&mut out).unwrap(), actions);
+        prop_assert_eq!(parse_commit(&out).unwrap(), actions);
     }
 
     #[test]
@@ -109,7 +109,7 @@ proptest! {
         let mut bytes = lines(&every_kind(seed));
         let at = at.index(bytes.len());
         if cut { bytes.truncate(at) } else { bytes[at] ^= flip }
-        match parse_commit(&mut bytes) {
+        match parse_commit(&bytes) {
             Ok(_) | Err(TableError::Malformed { .. }) => {}
             Err(other) => panic!("{other}"),
         }
@@ -122,8 +122,8 @@ fn commit_parameters_that_are_no_strings_are_kept_as_json() {
     let mut value = serde_json::to_value(Action::CommitInfo(Box::new(info))).unwrap();
     value["commitInfo"]["operationParameters"] =
         serde_json::json!({"mode": "Append", "by": ["a\"", 1.5], "n": 3, "none": null, "o": {"k": true}});
-    let mut line = serde_json::to_vec(&value).unwrap();
-    let Action::CommitInfo(info) = &parse_commit(&mut line).unwrap()[0] else { panic!() };
+    let line = serde_json::to_vec(&value).unwrap();
+    let Action::CommitInfo(info) = &parse_commit(&line).unwrap()[0] else { panic!() };
     let parameters = &info.operation_parameters;
     assert_eq!(parameters.value("mode"), Some("Append"));
     assert_eq!(parameters.value("by"), Some(r#"["a\"",1.5]"#));

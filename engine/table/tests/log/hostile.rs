@@ -4,8 +4,8 @@ use deltalite_table::TableError;
 use deltalite_table::log::action::parse_commit;
 use deltalite_table::log::limits::DEPTH_MAX;
 
-fn fault(line: impl Into<Vec<u8>>) -> (usize, String, String) {
-    match parse_commit(&mut line.into()) {
+fn fault(line: impl AsRef<[u8]>) -> (usize, String, String) {
+    match parse_commit(line.as_ref()) {
         Err(TableError::Malformed { file, line, field, detail }) => {
             assert_eq!(file, "commit");
             (line, field, detail)
@@ -71,7 +71,7 @@ fn nesting_is_bounded() {
         assert!(fault(line).2.contains("no JSON"));
     }
     let fine = format!("{{\"x\":{}{}}}", "[".repeat(DEPTH_MAX / 2), "]".repeat(DEPTH_MAX / 2));
-    assert_eq!(parse_commit(&mut fine.into_bytes()).unwrap(), []);
+    assert_eq!(parse_commit(fine.as_bytes()).unwrap(), []);
 }
 
 #[test]
@@ -86,6 +86,6 @@ fn text_must_be_utf8_and_without_control_characters() {
 #[test]
 fn an_empty_commit_has_no_actions() {
     for empty in ["", "\n", "\n\n\n", "{}", "{\"add\":null}\n"] {
-        assert_eq!(parse_commit(&mut empty.as_bytes().to_vec()).unwrap(), [], "{empty:?}");
+        assert_eq!(parse_commit(empty.as_bytes()).unwrap(), [], "{empty:?}");
     }
 }

@@ -30,9 +30,9 @@ pub use table::{
 /// ```
 /// use deltalite_table::log::action::{Action, Txn, parse_commit};
 /// let action = Action::Txn(Txn { app_id: "loader".into(), version: 7, last_updated: None });
-/// let mut line = serde_json::to_vec(&action)?;
+/// let line = serde_json::to_vec(&action)?;
 /// assert_eq!(line, br#"{"txn":{"appId":"loader","version":7}}"#);
-/// assert_eq!(parse_commit(&mut line)?, [action]);
+/// assert_eq!(parse_commit(&line)?, [action]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

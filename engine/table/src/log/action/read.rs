@@ -1,10 +1,8 @@
 //! Lines of JSON to actions, with simd-json.
 //!
-//! A commit is taken line by line out of one buffer that has room for the parser to read past its end: no line is copied, strings
-//! are unescaped in place, and buffers serve all lines. A field stands once in its object; unknown fields and unknown actions
+//! Each line is copied to a place that has room for the parser to read past its end, and that stays in the nearest cache; strings are
+//! unescaped there, and buffers serve all lines. A field stands once in its object; unknown fields and unknown actions
 //! are passed over, as Delta's protocol wants.
-
-use std::ops::Range;
 
 use memchr::memchr;
 use simd_json::{Buffers, INPUT_PADDING, Tape, fill_tape_padded};
@@ -19,12 +17,15 @@ use crate::error::{Result, TableError};
 use crate::log::limits::{DEPTH_MAX, LINE_BYTES_MAX};
 use crate::version::Version;
 
-/// Parses the lines of a commit into actions. The buffer is used as working space: its contents are spoilt.
+/// A line of a commit with a usual add has about as many bytes.
+const LINE_BYTES_TYPICAL: usize = 512;
+
+/// Parses the lines of a commit into actions.
 ///
 /// # Errors
 /// When a line is no JSON object, or a field is missing, stands twice, has a wrong type or a value out of range.
-pub fn parse_commit(bytes: &mut Vec<u8>) -> Result<Vec<Action>> {
-    let mut actions = Vec::new();
+pub fn parse_commit(bytes: &[u8]) -> Result<Vec<Action>> {
+    let mut actions = Vec::with_capacity(bytes.len() / LINE_BYTES_TYPICAL);
     LineReader::new().read("commit", 1, bytes, |_, action| {
         actions.push(action);
         Ok(())
@@ -34,6 +35,8 @@ pub fn parse_commit(bytes: &mut Vec<u8>) -> Result<Vec<Action>> {
 
 /// Parses lines, keeping its buffers from one to the next.
 pub struct LineReader {
+    /// The line being parsed, and room behind it.
+    line: Vec<u8>,
     buffers: Buffers,
     tape: Tape<'static>,
 }
@@ -53,11 +56,10 @@ impl Default for LineReader {
 impl LineReader {
     /// A reader without buffers yet.
     pub fn new() -> Self {
-        Self { buffers: Buffers::with_max_depth(0, DEPTH_MAX), tape: Tape(Vec::new()) }
+        Self { line: Vec::new(), buffers: Buffers::with_max_depth(0, DEPTH_MAX), tape: Tape(Vec::new()) }
     }
 
-    /// Parses all lines of `bytes`, whose contents are spoilt; `action` gets each with the number of its line, the first of which is
-    /// `first_line` of `file`.
+    /// Parses all lines of `bytes`; `action` gets each with the number of its line, the first of which is `first_line` of `file`.
     ///
     /// # Errors
     /// As [`parse_commit`], and what `action` answers.
@@ -65,54 +67,39 @@ impl LineReader {
         &mut self,
         file: &str,
         first_line: usize,
-        bytes: &mut Vec<u8>,
+        bytes: &[u8],
         mut action: impl FnMut(usize, Action) -> Result<()>,
     ) -> Result<()> {
-        let end = bytes.len();
-        bytes.resize(end + INPUT_PADDING, b' ');
-        let (mut at, mut line) = (0, first_line);
-        while at < end {
-            let len = memchr(b'\n', &bytes[at..end]).unwrap_or(end - at);
-            if let Some(parsed) =
-                self.action(bytes, at..at + len).map_err(|fault| malformed(file, line, fault))?
-            {
-                action(line, parsed)?;
+        let (mut rest, mut line) = (bytes, first_line);
+        while !rest.is_empty() {
+            let len = memchr(b'\n', rest).unwrap_or(rest.len());
+            if len > 0 {
+                let parsed = self.line(&rest[..len], read_action);
+                if let Some(parsed) = parsed.map_err(|fault| malformed(file, line, fault))? {
+                    action(line, parsed)?;
+                }
             }
-            at += len + 1;
+            rest = rest.get(len + 1..).unwrap_or_default();
             line += 1;
         }
         Ok(())
     }
 
-    fn action(&mut self, bytes: &mut [u8], range: Range<usize>) -> Parsed<Option<Action>> {
-        if range.is_empty() {
-            return Ok(None);
-        }
-        self.padded(&mut bytes[range.start..range.end + INPUT_PADDING], range.len(), read_action)
-    }
-
-    /// Parses one value out of a buffer of its own.
+    /// Parses one value.
     pub(crate) fn line<T>(
         &mut self,
-        bytes: &mut Vec<u8>,
+        bytes: &[u8],
         read: impl FnOnce(&mut Cursor<'_, '_>) -> Parsed<T>,
     ) -> Parsed<T> {
         let len = bytes.len();
-        bytes.resize(len + INPUT_PADDING, b' ');
-        self.padded(bytes, len, read)
-    }
-
-    fn padded<T>(
-        &mut self,
-        bytes: &mut [u8],
-        len: usize,
-        read: impl FnOnce(&mut Cursor<'_, '_>) -> Parsed<T>,
-    ) -> Parsed<T> {
         if len > LINE_BYTES_MAX {
             return Err(Fault::new(format!("has {len} bytes; at most {LINE_BYTES_MAX} are allowed")));
         }
+        self.line.clear();
+        self.line.extend_from_slice(bytes);
+        self.line.resize(len + INPUT_PADDING, b' ');
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
-        let parsed = fill_tape_padded(bytes, len, &mut self.buffers, &mut tape)
+        let parsed = fill_tape_padded(&mut self.line, len, &mut self.buffers, &mut tape)
             .map_err(|e| Fault::new(format!("is no JSON: {e}")))
             .and_then(|()| read(&mut Cursor::new(&tape.0)));
         self.tape = tape.reset();

@@ -59,9 +59,7 @@ impl FileStats {
     /// # Errors
     /// When the text is no JSON or a field has a wrong type.
     pub fn parse(path: &str, text: &str) -> Result<Self> {
-        let mut bytes = Vec::with_capacity(text.len() + simd_json::INPUT_PADDING);
-        bytes.extend_from_slice(text.as_bytes());
-        LineReader::new().line(&mut bytes, read).map_err(|fault| {
+        LineReader::new().line(text.as_bytes(), read).map_err(|fault| {
             let (field, detail) = fault.into_parts();
             let field = if field.is_empty() { "stats".to_owned() } else { format!("stats.{field}") };
             TableError::Malformed { file: path.to_owned(), line: 1, field, detail }
