@@ -4,7 +4,7 @@
 //! * `actions` – lines to actions and back; `hostile` – lines nobody should write;
 //! * `replay` – any way to a state gives that state; `flips` – any flipped byte is noticed;
 //! * `crash` – every state a crash could leave, and faults; `race` – threads and processes at once.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod actions;
 mod common;
