@@ -3,6 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+use super::lift::StatsText;
 use super::map::StringMap;
 use super::stats::FileStats;
 use crate::error::{Result, TableError};
@@ -54,7 +55,7 @@ pub struct Add {
     pub data_change: bool,
     /// Statistics as JSON, not parsed. See [`Add::stats`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stats: Option<Box<str>>,
+    pub stats: Option<StatsText>,
     /// What writers say of the file; ours begin with `deltalite.`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<StringMap>,
@@ -78,7 +79,7 @@ impl Add {
     /// # Errors
     /// When they are not what the specification says.
     pub fn stats(&self) -> Result<Option<FileStats>> {
-        self.stats.as_deref().map(|text| FileStats::parse(&self.path, text)).transpose()
+        self.stats.as_ref().map(|stats| FileStats::parse(&self.path, &stats.text())).transpose()
     }
 
     /// What tells this deletion vector from others of the file; `None` without one.

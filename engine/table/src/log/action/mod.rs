@@ -4,10 +4,12 @@
 //!   table as a whole;
 //! * [`map`] – [`StringMap`], the compact map in which partition values and tags are kept;
 //! * [`stats`] – [`FileStats`], parsed from an add's statistics when asked for;
-//! * [`read`] – lines to actions with simd-json; `cursor` – walking its tape. Writing is serde's.
+//! * [`read`] – lines to actions with simd-json; `cursor` – walking its tape; [`lift`] – sparing it the statistics. Writing is
+//!   serde's.
 
 mod cursor;
 pub mod file;
+pub mod lift;
 pub mod map;
 pub mod read;
 pub mod stats;
@@ -16,6 +18,7 @@ pub mod table;
 use serde::{Deserialize, Serialize};
 
 pub use file::{Add, Cdc, DeletionVector, DvStorage, Remove, decode_path, encode_path};
+pub use lift::StatsText;
 pub use map::StringMap;
 pub use read::{LineReader, parse_commit};
 pub use stats::{ColumnStats, FileStats, StatValue};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::columns::Columns;
 use crate::error::{Result, TableError};
-use crate::log::action::{Add, DeletionVector, FileStats, StringMap};
+use crate::log::action::{Add, DeletionVector, FileStats, StatsText, StringMap};
 
 /// A live file: a row of columns, or an add that is not yet in columns.
 #[derive(Debug, Clone, Copy)]
@@ -127,10 +127,10 @@ impl<'a> FileView<'a> {
     ///
     /// # Errors
     /// When they can't be read from the checkpoint.
-    pub fn stats_text(&self) -> Result<Option<&'a str>> {
+    pub fn stats_text(&self) -> Result<Option<Cow<'a, str>>> {
         match self.0 {
-            Place::Row(columns, row) => columns.stats_text(row),
-            Place::Add(add) => Ok(add.stats.as_deref()),
+            Place::Row(columns, row) => Ok(columns.stats_text(row)?.map(Cow::Borrowed)),
+            Place::Add(add) => Ok(add.stats.as_ref().map(StatsText::text)),
         }
     }
 
@@ -139,7 +139,7 @@ impl<'a> FileView<'a> {
     /// # Errors
     /// When they can't be read or are not what the specification says.
     pub fn stats(&self) -> Result<Option<FileStats>> {
-        self.stats_text()?.map(|text| FileStats::parse(self.path(), text)).transpose()
+        self.stats_text()?.map(|text| FileStats::parse(self.path(), &text)).transpose()
     }
 
     /// The add that says all this again, without changing data.
@@ -156,7 +156,7 @@ impl<'a> FileView<'a> {
             size: self.size(),
             modification_time: self.modification_time(),
             data_change: false,
-            stats: self.stats_text()?.map(Into::into),
+            stats: self.stats_text()?.map(StatsText::from),
             tags: self.tags()?,
             deletion_vector: self.deletion_vector().map(Box::new),
             base_row_id: self.base_row_id(),
