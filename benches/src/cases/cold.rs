@@ -15,7 +15,7 @@ use crate::formats::deltalite::DeltaLite;
 use crate::formats::{Format, Request, Residence, WriteOptions};
 use crate::measure::{Contestant, Residue};
 
-/// Bytes of a read of the raw loop: what scans coalesce to at most.
+/// Bytes of a read of the raw loop: what a segment of a scan has at most.
 const RAW_READ_BYTES: u32 = 1 << 20;
 /// Reads the raw loop keeps in flight.
 const RAW_DEPTH: u32 = 16;

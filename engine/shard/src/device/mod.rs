@@ -10,7 +10,6 @@
 //! | `os` | opening, identity, renaming: what ring and threads ask of the operating system directly |
 //! | `transfer` | one transfer as a pure state machine: retries, partial answers, early ends |
 //! | `tokens` | the bound on what all shards keep in flight, and how background yields to foreground |
-//! | `coalesce` | which reads to issue for a set of segments |
 //! | `file`, `future`, `error` | open files and identities; the two ends of an operation; errors |
 //! | `ceiling` | a bare io_uring loop, the yardstick of benchmarks |
 //!
@@ -19,7 +18,6 @@
 
 mod backend;
 mod ceiling;
-mod coalesce;
 mod core;
 mod error;
 mod file;
@@ -44,10 +42,10 @@ use std::time::Duration;
 use deltalite_alloc::{PoolBuffer, SharedBuffer};
 
 pub use ceiling::{RawLoopReport, raw_loop};
-pub use coalesce::{CoalesceOptions, PlannedPart, PlannedRead, coalesce};
 pub use error::{DeviceError, Errno, IoOp};
 pub use file::{ByteRange, DeviceFile, FileId, OpenMode};
 pub use future::IoFuture;
+pub(crate) use os::id_of;
 pub(crate) use ring::RingBell;
 pub use ring::{RingDevice, RingOptions, ring_available};
 pub use sim::{SimDevice, SimFaults, SimInjected};

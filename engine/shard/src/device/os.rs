@@ -1,8 +1,9 @@
 //! What the ring and the thread device ask of the operating system directly: names, identities, lengths.
 
 use std::ffi::CString;
-use std::fs::OpenOptions;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::fs::{File, OpenOptions};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -60,7 +61,8 @@ fn set_direct(fd: RawFd) -> bool {
     }
 }
 
-fn id_of(metadata: &std::fs::Metadata) -> FileId {
+/// The state of a file by what the operating system says of it.
+pub(crate) fn id_of(metadata: &std::fs::Metadata) -> FileId {
     FileId {
         device: metadata.dev(),
         inode: metadata.ino(),
@@ -76,16 +78,9 @@ fn raw_fd(file: &DeviceFile) -> Result<RawFd, Errno> {
 /// One system call: it is asked after every read.
 pub(crate) fn identity(file: &DeviceFile) -> Result<FileId, Errno> {
     let fd = raw_fd(file)?;
-    // SAFETY: stat is plain old data, for which all zeroes is a value.
-    let mut answer: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: `file` owns the descriptor and `answer` is a valid place for the result.
-    check(unsafe { libc::fstat(fd, &raw mut answer) })?;
-    Ok(FileId {
-        device: answer.st_dev,
-        inode: answer.st_ino,
-        len: answer.st_size as u64,
-        modified_ns: answer.st_mtime.saturating_mul(1_000_000_000).saturating_add(answer.st_mtime_nsec),
-    })
+    // SAFETY: `file` owns the descriptor and outlives this; it is not closed here.
+    let borrowed = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
+    borrowed.metadata().map(|m| id_of(&m)).map_err(|e| Errno::of(&e))
 }
 
 pub(crate) fn identity_at(path: &Path) -> Result<FileId, Errno> {
@@ -117,7 +112,7 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), Errno> {
     let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) };
     check(fd)?;
     // SAFETY: the descriptor was just opened and has no other owner.
-    let fd = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) };
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     // SAFETY: a plain system call on a descriptor we own.
     check(unsafe { libc::fsync(fd.as_raw_fd()) })
 }

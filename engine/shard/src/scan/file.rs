@@ -1,7 +1,7 @@
 //! A data file as scans see it: its metadata, and the state it was in when that was read.
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use deltalite_alloc::BufferPool;
 use deltalite_format::reader::{FileMeta, ReadAt};
 use deltalite_format::{FormatError, Place};
 
-use crate::device::FileId;
+use crate::device::{FileId, id_of};
 use crate::error::ShardError;
 
 /// A file open for scanning. Cheap to share; holds no descriptor that shards use, only the one for metadata.
@@ -90,12 +90,7 @@ impl FileSource {
         if m.is_dir() {
             return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
-        let id = FileId {
-            device: m.dev(),
-            inode: m.ino(),
-            len: m.len(),
-            modified_ns: m.mtime().wrapping_mul(1_000_000_000).wrapping_add(m.mtime_nsec()),
-        };
+        let id = id_of(&m);
         Ok(Self { file, name, id })
     }
 
