@@ -1,0 +1,1 @@
+//! SQL over DeltaLite files and tables, on DataFusion.
