@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use deltalite_alloc::BufferPool;
+use roaring::RoaringTreemap;
 
 use super::evolution::{Evolution, Source};
 use super::meta::{ChunkMeta, ColumnMeta, FileMeta};
@@ -35,6 +36,10 @@ pub struct ScanOptions {
     pub schema: Option<Arc<EvolvedSchema>>,
     /// Rows wanted.
     pub predicate: Option<Predicate>,
+    /// Rows not to be read, by number in the file: a table's deletion vector.
+    pub deleted: Option<Arc<RoaringTreemap>>,
+    /// Yield each row's number in the file, counted from 0, as a last column of this name, of type UInt64.
+    pub row_numbers: Option<String>,
     /// Most rows of a batch, 1 to 65,536. `None`: [`BATCH_ROWS_DEFAULT`], which stay in a core's cache, where anything is
     /// decoded, and 65,536 where all values are handed out in the buffers they were read into.
     pub batch_rows: Option<usize>,
@@ -50,6 +55,8 @@ impl Default for ScanOptions {
             columns: None,
             schema: None,
             predicate: None,
+            deleted: None,
+            row_numbers: None,
             batch_rows: None,
             pool: BufferPool::global().clone(),
             pruning: true,
@@ -131,7 +138,9 @@ impl ScanPlan {
             Some(p) => Some(bind(p, &Schema::new(fields.clone()))?),
             None => None,
         };
-        let schema = Arc::new(Schema::new(fields[..yielded].to_vec()));
+        let mut yields = fields[..yielded].to_vec();
+        yields.extend(options.row_numbers.iter().map(|n| Arc::new(Field::new(n, DataType::UInt64, false))));
+        let schema = Arc::new(Schema::new(yields));
         Ok(Self { meta, columns, projected, schema, predicate, evolution, options })
     }
 
@@ -178,12 +187,19 @@ impl ScanPlan {
         slots
     }
 
-    /// A batch of the plan's schema from the arrays of the projected stored columns.
-    pub(crate) fn batch(&self, stored: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-        let arrays = match &self.evolution {
+    /// A batch of the plan's schema from the arrays of the projected stored columns, and the rows' numbers where they are wanted.
+    pub(crate) fn batch(
+        &self,
+        stored: Vec<ArrayRef>,
+        rows: usize,
+        numbers: Option<ArrayRef>,
+    ) -> Result<RecordBatch> {
+        let yielded = self.schema.fields().len() - usize::from(numbers.is_some());
+        let mut arrays = match &self.evolution {
             None => stored,
-            Some(evolution) => evolution.project(&stored, self.schema.fields().len(), rows)?,
+            Some(evolution) => evolution.project(&stored, yielded, rows)?,
         };
+        arrays.extend(numbers);
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?)
     }
@@ -321,6 +337,23 @@ impl ScanPlan {
         mask.fill(0, task.start as usize, false);
         mask.fill(task.end as usize, unit_rows, false);
         (mask, known)
+    }
+
+    /// Takes deleted rows out of a unit's mask.
+    pub(crate) fn without_deleted(&self, task: &UnitTask, mask: &mut BitMask) {
+        let Some(deleted) = &self.options.deleted else { return };
+        let first = self.first_row(task);
+        let (mut rows, end) = (deleted.iter(), first + mask.len() as u64);
+        rows.advance_to(first);
+        for row in rows.take_while(|row| *row < end).map(|row| (row - first) as usize) {
+            mask.fill(row, row + 1, false);
+        }
+    }
+
+    /// Number of a unit's first row in the file.
+    pub(crate) fn first_row(&self, task: &UnitTask) -> u64 {
+        let block = &self.meta.blocks()[task.block as usize];
+        block.first_row + u64::from(task.unit) * u64::from(block.unit_rows)
     }
 
     /// Rows of a unit.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow_array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};
 use arrow_buffer::Buffer;
 
 use super::leaf::{LeafBuilder, PageDecoder};
@@ -40,7 +40,7 @@ struct UnitRun {
 }
 
 impl TakePlan {
-    /// Resolves rows of the file (the plan's predicate is not applied).
+    /// Resolves rows of the file (the plan's predicate is not applied, and deleted rows are not left out).
     ///
     /// # Errors
     /// When a row is beyond the file's end.
@@ -202,7 +202,14 @@ impl TakeScan {
                 }
             });
         }
-        scan.batch(arrays, self.plan.len())
+        let numbers = scan.options.row_numbers.is_some().then(|| {
+            let sorted = &self.plan.sorted;
+            Arc::new(match &self.plan.order {
+                None => UInt64Array::from(sorted.clone()),
+                Some(order) => UInt64Array::from_iter_values(order.iter().map(|at| sorted[*at as usize])),
+            }) as ArrayRef
+        });
+        scan.batch(arrays, self.plan.len(), numbers)
     }
 
     fn leaf(&self, column: &ColumnMeta) -> Result<ArrayRef> {

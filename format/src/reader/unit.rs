@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
 use arrow_buffer::{BooleanBuffer, Buffer};
 
 use super::evolution::Source;
@@ -202,10 +202,12 @@ impl UnitScan {
                         None => {
                             let mut mask = BitMask::zeros(self.rows);
                             mask.fill(self.task.start as usize, self.task.end as usize, true);
-                            State::Loading(mask)
+                            plan.without_deleted(&self.task, &mut mask);
+                            if mask.none() { State::Done } else { State::Loading(mask) }
                         }
                         Some(predicate) => {
-                            let (mask, known) = plan.zone_mask(predicate, &self.task, self.rows);
+                            let (mut mask, known) = plan.zone_mask(predicate, &self.task, self.rows);
+                            plan.without_deleted(&self.task, &mut mask);
                             if mask.none() {
                                 State::Done
                             } else if known {
@@ -446,7 +448,11 @@ impl UnitScan {
                 Column::Nested(array) => array.slice(start, n),
             });
         }
-        self.plan.batch(arrays, n)
+        let numbers = self.plan.options.row_numbers.is_some().then(|| {
+            let first = self.plan.first_row(&self.task) + start as u64;
+            Arc::new(UInt64Array::from_iter_values(first..first + n as u64)) as ArrayRef
+        });
+        self.plan.batch(arrays, n, numbers)
     }
 
     fn take(&mut self, rows: &[u32]) -> Result<RecordBatch> {
@@ -471,7 +477,12 @@ impl UnitScan {
                 }
             });
         }
-        self.plan.batch(arrays, rows.len())
+        let numbers = self.plan.options.row_numbers.is_some().then(|| {
+            let first = self.plan.first_row(&self.task);
+            let rows = rows.iter().map(|row| first + u64::from(*row));
+            Arc::new(UInt64Array::from_iter_values(rows)) as ArrayRef
+        });
+        self.plan.batch(arrays, rows.len(), numbers)
     }
 }
 

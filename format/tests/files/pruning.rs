@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array};
 use arrow_buffer::{BooleanBuffer, Buffer};
 use arrow_schema::{DataType, Field, Schema};
 use deltalite_format::predicate::{CmpOp, Literal, Predicate, bind, col};
@@ -121,29 +121,50 @@ fn read_form(table: &RecordBatch) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
 }
 
-/// Scans with and without pruning, and compares both with the predicate evaluated on all rows.
-fn check(file: Vec<u8>, table: &RecordBatch, predicate: &Predicate, batch_rows: usize) {
+/// Scans with and without pruning, and compares both with the predicate evaluated on all rows that are not deleted.
+fn check(file: Vec<u8>, table: &RecordBatch, predicate: &Predicate, batch_rows: usize, deleted: &Deleted) {
     let all = read_form(table);
-    let bits = bind(predicate, &all.schema()).unwrap().evaluate_batch(&all).unwrap();
+    let mut bits = bind(predicate, &all.schema()).unwrap().evaluate_batch(&all).unwrap();
+    for row in deleted.iter().filter(|row| *row < table.num_rows() as u64) {
+        bits.fill(row as usize, row as usize + 1, false);
+    }
     let keep = BooleanArray::new(
         BooleanBuffer::new(Buffer::from_slice_ref(bits.words()), 0, table.num_rows()),
         None,
     );
-    let expected = arrow_select::filter::filter_record_batch(table, &keep).unwrap();
+    let filter = |table: &RecordBatch| arrow_select::filter::filter_record_batch(table, &keep).unwrap();
+    let expected = filter(table);
+    let numbers: ArrayRef = Arc::new(UInt64Array::from_iter_values(0..table.num_rows() as u64));
+    let numbers = filter(&RecordBatch::try_from_iter([("row", numbers)]).unwrap());
     let reader = FileReader::open_bytes(file).unwrap();
     for (pruning, columns) in [(true, None), (false, None), (true, Some(vec!["c0".to_owned()]))] {
         let options = ScanOptions {
             predicate: Some(predicate.clone()),
             pruning,
             columns: columns.clone(),
+            deleted: Some(Arc::new(deleted.clone())),
+            row_numbers: Some("row".to_owned()),
             batch_rows: Some(batch_rows),
             ..ScanOptions::default()
         };
-        let found = collect(reader.scan(options).unwrap()).unwrap();
+        let mut found = collect(reader.scan(options).unwrap()).unwrap();
         let expected = if columns.is_some() { expected.project(&[0]).unwrap() } else { expected.clone() };
         assert_eq!(found.num_rows(), expected.num_rows(), "WHERE {predicate}, pruning {pruning}");
+        assert_eq!(&found.remove_column(found.num_columns() - 1), numbers.column(0));
         assert_same(&found, &expected);
     }
+}
+
+type Deleted = roaring::RoaringTreemap;
+
+/// No rows, single ones, and stretches.
+fn any_deleted() -> impl Strategy<Value = Deleted> {
+    let single = prop::collection::btree_set(0..30_000u64, 0..40);
+    let stretch = prop::option::of((0..20_000u64, 1..12_000u64));
+    (single, stretch).prop_map(|(single, stretch)| {
+        let stretch = stretch.map_or(0..0, |(start, len)| start..start + len);
+        single.into_iter().map(|row| row % 1500).chain(stretch).collect()
+    })
 }
 
 fn any_column(rows: usize, flat: bool) -> impl Strategy<Value = ArrayRef> {
@@ -171,13 +192,14 @@ proptest! {
         rough in any_rough(),
         bloom: bool,
         batch_rows in 1..1000usize,
+        deleted in any_deleted(),
     ) {
         let rows = columns[0].len();
         let table = batch_of(columns, rows);
         let leaves = table.schema().fields().iter().filter(|f| !f.data_type().is_nested() && f.data_type() != &DataType::Null).map(|f| f.name().clone()).collect();
         let options = WriterOptions { bloom_columns: if bloom { leaves } else { Vec::new() }, ..options };
         let file = write(&table, options, 0);
-        check(file, &table, &rough.on(&table), batch_rows);
+        check(file, &table, &rough.on(&table), batch_rows, &deleted);
     }
 }
 
@@ -189,11 +211,12 @@ proptest! {
         columns in (8000..30_000usize).prop_flat_map(|rows| prop::collection::vec(any_column(rows, true), 1..3)),
         unit_rows in prop::sample::select(vec![8192usize, 16_384, 65_536]),
         rough in any_rough(),
+        deleted in any_deleted(),
     ) {
         let rows = columns[0].len();
         let table = batch_of(columns, rows);
         let file = write(&table, small(Profile::Default, 20_000, unit_rows), 0);
-        check(file, &table, &rough.on(&table), 16_384);
+        check(file, &table, &rough.on(&table), 16_384, &deleted);
     }
 }
 

@@ -29,7 +29,9 @@ use arrow_schema::SchemaRef;
 use deltalite_alloc::BufferPool;
 use deltalite_format::predicate::Predicate;
 use deltalite_format::reader::{PruneCounts, ScanOptions, ScanPlan, UnitTask};
+use deltalite_format::schema::EvolvedSchema;
 use deltalite_format::{FormatError, SplitSpec};
+use roaring::RoaringTreemap;
 
 pub use file::{DataFile, FileSource};
 pub use metrics::{ScanMetrics, SkippedRows};
@@ -60,6 +62,25 @@ pub enum DecodeOn {
     Shards,
     /// On the consumer's thread, one batch at a time, in order: no hop, the best use of a single core. Shards still read.
     Caller,
+}
+
+/// A file to be scanned, and how.
+#[derive(Debug, Clone)]
+pub struct ScanFile {
+    /// The file.
+    pub file: Arc<DataFile>,
+    /// The schema to read it under, where that is not its own; may give constants for columns that it does not have.
+    pub schema: Option<Arc<EvolvedSchema>>,
+    /// Its rows that are deleted.
+    pub deleted: Option<Arc<RoaringTreemap>>,
+    /// The part of it that is read; all without.
+    pub split: Option<SplitSpec>,
+}
+
+impl From<Arc<DataFile>> for ScanFile {
+    fn from(file: Arc<DataFile>) -> Self {
+        Self { file, schema: None, deleted: None, split: None }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -99,8 +120,7 @@ struct Options {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Scan {
-    files: Vec<Arc<DataFile>>,
-    splits: Vec<Option<SplitSpec>>,
+    files: Vec<ScanFile>,
     format: ScanOptions,
     decode_on: DecodeOn,
     options: Options,
@@ -112,11 +132,10 @@ impl Scan {
         Self::over(vec![file])
     }
 
-    /// A scan of files of one schema, one after the other.
-    pub fn over(files: Vec<Arc<DataFile>>) -> Self {
+    /// A scan of files of one schema, or read under one, one after the other.
+    pub fn over<F: Into<ScanFile>>(files: impl IntoIterator<Item = F>) -> Self {
         Self {
-            splits: vec![None; files.len()],
-            files,
+            files: files.into_iter().map(Into::into).collect(),
             format: ScanOptions::default(),
             decode_on: DecodeOn::default(),
             options: Options { prefetch_bytes: 32 << 20, verify: Verify::Fail, limit: None, ordered: true },
@@ -147,8 +166,8 @@ impl Scan {
     /// Only this split of the `file`-th file (call it for each file that is split). A file without a split is read whole.
     #[must_use]
     pub fn split(mut self, file: usize, split: SplitSpec) -> Self {
-        if let Some(slot) = self.splits.get_mut(file) {
-            *slot = Some(split);
+        if let Some(file) = self.files.get_mut(file) {
+            file.split = Some(split);
         }
         self
     }
@@ -157,6 +176,13 @@ impl Scan {
     #[must_use]
     pub fn batch_rows(mut self, rows: usize) -> Self {
         self.format.batch_rows = Some(rows);
+        self
+    }
+
+    /// Yield each row's number in its file as a last column of this name, of type UInt64.
+    #[must_use]
+    pub fn row_numbers(mut self, name: impl Into<String>) -> Self {
+        self.format.row_numbers = Some(name.into());
         self
     }
 
@@ -209,8 +235,9 @@ impl Scan {
         let mut files: Vec<(Arc<DataFile>, Arc<ScanPlan>)> = Vec::with_capacity(self.files.len());
         let mut tasks = Vec::new();
         let mut pruned = PruneCounts::default();
-        for (i, (file, split)) in self.files.into_iter().zip(&self.splits).enumerate() {
-            let plan = Arc::new(ScanPlan::new(file.meta().clone(), self.format.clone())?);
+        for (i, ScanFile { file, schema, deleted, split }) in self.files.into_iter().enumerate() {
+            let options = ScanOptions { schema, deleted, ..self.format.clone() };
+            let plan = Arc::new(ScanPlan::new(file.meta().clone(), options)?);
             if let Some((first, first_plan)) = files.first()
                 && !same_columns(first_plan.schema(), plan.schema())
             {
