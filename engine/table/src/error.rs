@@ -3,9 +3,13 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow_schema::ArrowError;
 use deltalite_format::FormatError;
+use deltalite_shard::ShardError;
 
+use crate::txn::Conflict;
 use crate::version::Version;
 
 /// Shorthand for results of this crate.
@@ -157,6 +161,59 @@ pub enum TableError {
         /// The feature or protocol version.
         feature: String,
     },
+    /// Another transaction has won, and this one can't be put on top of it.
+    #[error(transparent)]
+    Conflict(#[from] Box<Conflict>),
+    /// A statement was run again and again, and each time another transaction had won.
+    #[error("gave up after {attempts} attempts: {last}")]
+    GaveUp {
+        /// How often it was run.
+        attempts: usize,
+        /// What ended the last attempt.
+        last: Box<Conflict>,
+    },
+    /// The commit of a group that this transaction was in failed.
+    #[error(transparent)]
+    Group(Arc<TableError>),
+    /// A data file can't be read or written.
+    #[error(transparent)]
+    Data(#[from] ShardError),
+    /// Rows can't be computed.
+    #[error("{what}: {source}")]
+    Compute {
+        /// What was attempted.
+        what: &'static str,
+        /// Arrow's answer.
+        source: ArrowError,
+    },
+    /// A row breaks a constraint.
+    #[error("row {row} breaks constraint {name:?}, {condition}: {values}")]
+    Constraint {
+        /// The constraint.
+        name: String,
+        /// What must hold.
+        condition: String,
+        /// The row, counted from 0 in its batch.
+        row: u64,
+        /// Its first values.
+        values: String,
+    },
+    /// A row has a key that the table has already.
+    #[error("{columns} = {key} is there already, and must be unique; update the row, or merge")]
+    DuplicateKey {
+        /// The key's columns.
+        columns: String,
+        /// Its values.
+        key: String,
+    },
+    /// A row has a null where there must be none.
+    #[error("row {row} has a null in column {column}, which must not be null")]
+    NotNull {
+        /// The column, or the path of a struct's field.
+        column: String,
+        /// The row, counted from 0 in its batch.
+        row: u64,
+    },
     /// A value that can't be used.
     #[error("{what}: {detail}")]
     Invalid {
@@ -179,6 +236,12 @@ pub enum TableError {
     },
 }
 
+impl From<FormatError> for TableError {
+    fn from(error: FormatError) -> Self {
+        TableError::Data(error.into())
+    }
+}
+
 impl TableError {
     /// The stable code of this error, for `explain-error` and for scripts.
     pub fn code(&self) -> &'static str {
@@ -199,11 +262,22 @@ impl TableError {
             TableError::Unsupported { .. } => "DL-0614",
             TableError::Invalid { .. } => "DL-0615",
             TableError::TooLarge { .. } => "DL-0616",
+            TableError::Constraint { .. } => "DL-0617",
+            TableError::NotNull { .. } => "DL-0618",
+            TableError::DuplicateKey { .. } => "DL-0619",
+            TableError::Conflict(_) => "DL-0620",
+            TableError::GaveUp { .. } => "DL-0621",
+            TableError::Group(error) => error.code(),
+            TableError::Data(error) => error.code(),
+            TableError::Compute { .. } => "DL-0622",
         }
     }
 
     /// Whether the bytes read are wrong, rather than the system or the caller.
     pub fn is_damage(&self) -> bool {
+        if let TableError::Group(error) = self {
+            return error.is_damage();
+        }
         matches!(
             self,
             TableError::Malformed { .. }
@@ -225,6 +299,10 @@ impl TableError {
 
     pub(crate) fn corrupt(file: impl fmt::Display, detail: impl Into<String>) -> TableError {
         TableError::Corrupt { file: file.to_string(), detail: detail.into() }
+    }
+
+    pub(crate) fn compute(what: &'static str) -> impl FnOnce(ArrowError) -> TableError {
+        move |source| TableError::Compute { what, source }
     }
 
     pub(crate) fn invalid(what: &'static str, detail: impl Into<String>) -> TableError {

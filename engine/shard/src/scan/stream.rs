@@ -48,13 +48,21 @@ pub struct ScanStream {
 }
 
 enum Source {
-    /// Decoding here. The worker is taken while it runs.
-    Caller(Box<Worker>),
+    /// Decoding here.
+    Caller(Movable),
     /// From all shards, as they come.
     Unordered { lanes: futures::stream::SelectAll<mpsc::Receiver<Message>>, tasks: Vec<TaskHandle<()>> },
     /// From the shards in turn.
     Ordered { lanes: Vec<mpsc::Receiver<Message>>, tasks: Vec<TaskHandle<()>>, unit: usize },
 }
+
+/// A worker that decodes for whoever asks, from one thread or another in turn.
+struct Movable(Box<Worker>);
+
+// SAFETY: a worker that reads through the shard set, the only kind that is put in here (see `ScanStream::start`), holds no shard and
+// no open device file; its other `Rc`s (segments of blocks) are clones of each other that never leave it. Moving it moves all
+// owners of each count at once.
+unsafe impl Send for Movable {}
 
 impl std::fmt::Debug for ScanStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -96,7 +104,7 @@ impl ScanStream {
         let source = match decode_on {
             DecodeOn::Caller => {
                 let fetcher = shared.fetcher(Reader::Set(shards.clone()));
-                Source::Caller(Box::new(Worker::new(shared.clone(), fetcher, Share::Next)))
+                Source::Caller(Movable(Box::new(Worker::new(shared.clone(), fetcher, Share::Next))))
             }
             DecodeOn::Shards => {
                 let n = shards.len().min(shared.tasks.len()).max(1);
@@ -182,7 +190,7 @@ impl ScanStream {
                 return Ok(None);
             }
             match &mut self.source {
-                Source::Caller(worker) => match worker.next().await? {
+                Source::Caller(Movable(worker)) => match worker.next().await? {
                     Some(Yielded::Batch(batch)) => self.ready.push_back(batch),
                     Some(Yielded::UnitDone) => {}
                     None => self.finished = true,

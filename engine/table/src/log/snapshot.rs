@@ -66,6 +66,15 @@ impl Commit {
         Self::of_section(store, &section, &mut LineReader::new())
     }
 
+    /// The actions of a version that was just made.
+    pub(crate) fn of_actions(info: CommitInfo, actions: Vec<Action>) -> Result<Self> {
+        let mut commit = Self { info, ..Self::default() };
+        for action in actions {
+            commit.push(action)?;
+        }
+        Ok(commit)
+    }
+
     /// Reads only the first line of a version.
     ///
     /// # Errors

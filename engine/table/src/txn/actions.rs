@@ -60,6 +60,13 @@ pub fn actions_of(
             ..delete.file.clone()
         }));
     }
+    for (path, (removal, by)) in &writes.restores {
+        if **path != *removal.file.path || *path != by.path || !paths.insert(&**path) {
+            return Err(wrong(format!("{path} is brought back and changed otherwise")));
+        }
+        actions.push(Action::Remove(removal.file.to_remove(now, true)));
+        actions.push(Action::Add(by.clone()));
+    }
     let mut next_id = high_water.map(|highest| highest + 1);
     let mut moved = 0;
     for add in &writes.adds {

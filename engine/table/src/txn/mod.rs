@@ -20,7 +20,7 @@ pub mod winner;
 
 pub use conflict::{Conflict, Remedy, Rule};
 pub use isolation::Isolation;
-pub use row_map::{RowMap, RowMapBuilder};
+pub use row_map::{MappedRun, RowMap, RowMapBuilder};
 pub use rules::{Checked, check};
 pub use sets::{
     Columns, DomainWrite, FilePredicate, ReadSet, Removal, RowDelete, Rows, Transaction, WriteSet,

@@ -35,7 +35,38 @@ pub struct RowMap {
     runs: BTreeMap<Box<str>, Vec<Run>>,
 }
 
+/// Rows `old..old + len` of `source` are rows `new..new + len` of `output`. Of a file without rows left, a run of none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MappedRun<'a> {
+    /// The file compacted.
+    pub source: &'a str,
+    /// First row in it.
+    pub old: u64,
+    /// Number of rows.
+    pub len: u64,
+    /// The file written.
+    pub output: &'a str,
+    /// First row in that.
+    pub new: u64,
+}
+
 impl RowMap {
+    /// All that it says, by source and row.
+    pub fn runs(&self) -> impl Iterator<Item = MappedRun<'_>> {
+        self.runs.iter().flat_map(move |(source, runs)| {
+            let none = MappedRun { source, old: 0, len: 0, output: "", new: 0 };
+            let empty = runs.is_empty().then_some(none);
+            let mapped = runs.iter().map(move |run| MappedRun {
+                source,
+                old: run.old,
+                len: run.len,
+                output: &self.outputs[run.output as usize],
+                new: run.new,
+            });
+            empty.into_iter().chain(mapped)
+        })
+    }
+
     /// Whether rows of this file were moved, or it had none.
     pub fn has(&self, path: &str) -> bool {
         self.runs.contains_key(path)

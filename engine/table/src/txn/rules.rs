@@ -339,6 +339,12 @@ impl Case<'_> {
 
     /// R8, and R9 of a compaction: files that this transaction removes.
     fn removals(&self, writes: &mut WriteSet) -> Checking {
+        for path in writes.restores.keys() {
+            if !matches!(self.winner.fate(path), Fate::Untouched) {
+                let detail = "it changed a file that this transaction brings back";
+                return Err(self.of_file(Rule::DeleteDelete, path, detail));
+            }
+        }
         let WriteSet { removes, row_map, moved_deletes, .. } = writes;
         for (path, ours) in removes.iter_mut() {
             match (self.winner.fate(path), &*row_map) {

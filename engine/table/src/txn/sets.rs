@@ -105,6 +105,8 @@ pub struct WriteSet {
     pub removes: BTreeMap<Box<str>, Removal>,
     /// Rows to be deleted, by the path of their file.
     pub deletes: BTreeMap<Box<str>, RowDelete>,
+    /// Files that become as they were, with other rows deleted: as they are live, and as they will be.
+    pub restores: BTreeMap<Box<str>, (Removal, Add)>,
     /// Of a compaction: where the rows of `removes` are in `adds`.
     pub row_map: Option<RowMap>,
     /// Of a compaction: rows of `adds` that others have deleted from the files they come from.
@@ -134,6 +136,7 @@ impl WriteSet {
     pub fn only_appends(&self) -> bool {
         self.removes.is_empty()
             && self.deletes.is_empty()
+            && self.restores.is_empty()
             && self.metadata.is_none()
             && self.protocol.is_none()
     }

@@ -13,7 +13,7 @@ pub mod tombstones;
 pub mod view;
 
 pub(crate) use bucket::Bucket;
-pub(crate) use columns::{Columns, ColumnsBuilder};
+pub(crate) use columns::{Columns, ColumnsBuilder, open_columns, read_columns, write_columns};
 pub(crate) use removed::{read_removed, write_removed};
 pub use set::FileSet;
 pub use tombstones::{Tombstone, Tombstones};

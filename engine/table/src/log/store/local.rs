@@ -163,6 +163,16 @@ impl LocalStore {
         Ok(store)
     }
 
+    /// By which name others know that this process has the table open; none where it was opened for reading only.
+    pub fn session(&self) -> Option<Uuid> {
+        self.writer.as_ref().map(|writer| writer.id)
+    }
+
+    /// Whether a commit of unknown outcome keeps this store from taking more.
+    pub fn is_poisoned(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| writer.poison.lock().is_some())
+    }
+
     /// Versions without a name of their own whose section is in a later version's file.
     fn lost_links(&self) -> Result<BTreeMap<Version, Version>> {
         let present = self.list(Version(0))?;

@@ -1,0 +1,177 @@
+//! New tables.
+
+use std::path::{Path, PathBuf};
+
+use arrow_schema::Schema;
+use uuid::Uuid;
+
+use super::context::TableContext;
+use super::core::Core;
+use super::keys::KEYS_PROPERTY;
+use super::run::builder_future;
+use super::{DeltaLiteTable, TableSnapshot};
+use crate::commit::queue::WRITER_FEATURES;
+use crate::error::{Result, TableError};
+use crate::log::SealedCommit;
+use crate::log::action::table::now_ms;
+use crate::log::action::{Action, CommitInfo, Metadata, Protocol};
+use crate::partition::{PARTITIONING_PROPERTY, Partitioning};
+use crate::schema::{CONSTRAINT_PREFIX, MAX_COLUMN_ID, Preparer, TableSchema};
+
+/// Features of readers that our tables need.
+const READER_FEATURES_NEEDED: [&str; 5] =
+    ["columnMapping", "deletionVectors", "deltaliteBlockFormat", "timestampNtz", "typeWidening"];
+
+/// Making a table.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct CreateTable {
+    path: PathBuf,
+    schema: Schema,
+    context: Option<TableContext>,
+    name: Option<String>,
+    comment: Option<String>,
+    partition_by: Vec<String>,
+    properties: Vec<(String, String)>,
+    if_not_exists: bool,
+}
+
+impl DeltaLiteTable {
+    /// Makes a table in a folder.
+    pub fn create(path: impl AsRef<Path>, schema: &Schema) -> CreateTable {
+        CreateTable {
+            path: path.as_ref().to_owned(),
+            schema: schema.clone(),
+            context: None,
+            name: None,
+            comment: None,
+            partition_by: Vec::new(),
+            properties: Vec::new(),
+            if_not_exists: false,
+        }
+    }
+}
+
+impl CreateTable {
+    /// What it needs of the process; shards started for all tables of the process without.
+    pub fn context(mut self, context: &TableContext) -> Self {
+        self.context = Some(context.clone());
+        self
+    }
+
+    /// Its name, which is only for people.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// What it is about.
+    pub fn comment(mut self, comment: impl Into<String>) -> Self {
+        self.comment = Some(comment.into());
+        self
+    }
+
+    /// How its rows are kept apart: columns, or `year(column)`, `month`, `day`, `hour`, `bucket(n, column)`, `truncate(n, column)`.
+    pub fn partition_by<S: Into<String>>(mut self, fields: impl IntoIterator<Item = S>) -> Self {
+        self.partition_by = fields.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// A property.
+    pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.push((key.into(), value.into()));
+        self
+    }
+
+    /// A condition that all rows fulfil.
+    pub fn constraint(self, name: impl AsRef<str>, condition: impl Into<String>) -> Self {
+        self.property(format!("{CONSTRAINT_PREFIX}{}", name.as_ref()), condition)
+    }
+
+    /// Columns in which no two rows have the same values.
+    pub fn key<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Self {
+        let columns: Vec<String> = columns.into_iter().map(Into::into).collect();
+        self.property(KEYS_PROPERTY, serde_json::Value::from(columns).to_string())
+    }
+
+    /// Opens the table if there is one already, whatever its columns.
+    pub fn if_not_exists(mut self) -> Self {
+        self.if_not_exists = true;
+        self
+    }
+
+    /// The metadata of the new table.
+    fn metadata(&self, context: &TableContext) -> Result<Metadata> {
+        let schema = TableSchema::create(&self.schema)?;
+        let partitioning = Partitioning::parse(self.partition_by.iter().map(String::as_str), schema.arrow())?;
+        let mut properties = self.properties.clone();
+        properties.push((MAX_COLUMN_ID.to_owned(), schema.max_id().to_string()));
+        properties.push(("delta.columnMapping.mode".to_owned(), "id".to_owned()));
+        properties.extend(partitioning.to_property().map(|text| (PARTITIONING_PROPERTY.to_owned(), text)));
+        let configuration = properties.iter().map(|(k, v)| (k.as_str(), Some(v.as_str()))).collect();
+        // Expressions that nobody understands are to be found now, not at the first insert.
+        Preparer::new(&schema, &configuration, context.expressions.as_ref())?;
+        for column in super::keys::key_columns(&configuration)? {
+            let field = schema.arrow().field(schema.column(&column)?);
+            if field.is_nullable() {
+                let detail = format!("key column {column:?} may be null; make it NOT NULL");
+                return Err(TableError::invalid("making a table", detail));
+            }
+        }
+        Ok(Metadata {
+            id: Uuid::new_v4().to_string(),
+            name: self.name.clone(),
+            description: self.comment.clone(),
+            schema_string: schema.to_json(),
+            partition_columns: partitioning.identity_columns(),
+            created_time: Some(now_ms()),
+            configuration,
+            ..Metadata::default()
+        })
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    /// When there is a table already, the columns or the partitioning can't be, or the system fails.
+    pub fn execute(self) -> Result<DeltaLiteTable> {
+        let context = self.context.clone().map_or_else(TableContext::of_process, Ok)?;
+        if self.if_not_exists
+            && let Ok(core) = Core::open(&self.path, &context)
+        {
+            return DeltaLiteTable::newest(core);
+        }
+        let metadata = self.metadata(&context)?;
+        let actions = vec![Action::Protocol(protocol()), Action::Metadata(Box::new(metadata))];
+        let first = SealedCommit::first(CommitInfo::new("CREATE TABLE"), actions)?;
+        let made = Core::create(&self.path, &context, first)?;
+        if !made && !self.if_not_exists {
+            return Err(TableError::invalid(
+                "making a table",
+                format!("there is one in {} already", self.path.display()),
+            ));
+        }
+        let table = DeltaLiteTable::newest(Core::open(&self.path, &context)?)?;
+        Ok(table)
+    }
+}
+
+builder_future!(CreateTable => DeltaLiteTable, CreateTable::execute);
+
+/// What readers and writers of our tables must know.
+pub(super) fn protocol() -> Protocol {
+    let texts = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+    Protocol {
+        min_reader_version: 3,
+        min_writer_version: 7,
+        reader_features: Some(texts(&READER_FEATURES_NEEDED)),
+        writer_features: Some(texts(&WRITER_FEATURES)),
+    }
+}
+
+impl TableSnapshot {
+    /// What the table is called and what it is about.
+    pub fn name(&self) -> Option<&str> {
+        self.log.metadata().name.as_deref()
+    }
+}

@@ -1,0 +1,216 @@
+//! Enforced keys: no two rows of a table have the same values in these columns.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_cast::cast;
+use arrow_cast::display::array_value_to_string;
+use arrow_row::{RowConverter, SortField};
+use deltalite_format::predicate::{CmpOp, Literal, Predicate};
+use deltalite_format::reader::read_type;
+
+use super::snapshot::TableSnapshot;
+use crate::error::{Result, TableError};
+use crate::txn::{Removal, Rows};
+
+/// Property: the key's columns, as a JSON list.
+pub const KEYS_PROPERTY: &str = "deltalite.keys";
+/// Name of the column of row numbers in scans for keys.
+const ROW: &str = "\u{0}row";
+
+/// Encodes the values of some columns so that equal values are equal bytes.
+#[derive(Debug)]
+pub(crate) struct KeyEncoder {
+    pub(crate) columns: Vec<String>,
+    converter: RowConverter,
+    types: Vec<arrow_schema::DataType>,
+}
+
+impl KeyEncoder {
+    /// For columns of a table.
+    ///
+    /// # Errors
+    /// When there is no such column, or its type can't be compared.
+    pub(crate) fn new(base: &TableSnapshot, columns: &[String]) -> Result<Self> {
+        let arrow = base.schema.arrow();
+        let types = columns
+            .iter()
+            .map(|name| Ok(read_type(arrow.field(base.schema.column(name)?).data_type())))
+            .collect::<Result<Vec<_>>>()?;
+        let fields = types.iter().map(|t| SortField::new(t.clone())).collect();
+        let converter = RowConverter::new(fields).map_err(TableError::compute("comparing keys"))?;
+        Ok(Self { columns: columns.to_vec(), converter, types })
+    }
+
+    /// The key of each row.
+    ///
+    /// # Errors
+    /// When a column is missing or of a type that has nothing to do with the table's.
+    pub(crate) fn encode(&self, batch: &RecordBatch) -> Result<arrow_row::Rows> {
+        let arrays = self
+            .columns
+            .iter()
+            .zip(&self.types)
+            .map(|(name, data_type)| {
+                let array = batch.column_by_name(name).ok_or_else(|| {
+                    TableError::invalid("comparing keys", format!("rows have no column {name:?}"))
+                })?;
+                cast(array, data_type).map_err(TableError::compute("comparing keys"))
+            })
+            .collect::<Result<Vec<ArrayRef>>>()?;
+        self.converter.convert_columns(&arrays).map_err(TableError::compute("comparing keys"))
+    }
+}
+
+/// A table's key.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    encoder: KeyEncoder,
+}
+
+/// Keys of rows that are about to be added, with the least and the greatest value of the first column.
+#[derive(Debug, Default)]
+pub(crate) struct AddedKeys {
+    keys: BTreeMap<Vec<u8>, String>,
+    range: Option<(ArrayRef, ArrayRef)>,
+}
+
+impl AddedKeys {
+    pub(crate) fn into_keys(self) -> impl Iterator<Item = Vec<u8>> {
+        self.keys.into_keys()
+    }
+}
+
+/// The columns of a table's key; none if it has none.
+///
+/// # Errors
+/// When the property is not a list of names.
+pub(crate) fn key_columns(configuration: &crate::log::action::StringMap) -> Result<Vec<String>> {
+    let Some(text) = configuration.value(KEYS_PROPERTY) else { return Ok(Vec::new()) };
+    serde_json::from_str(text)
+        .map_err(|e| TableError::invalid("reading a property", format!("{KEYS_PROPERTY} is {text:?}: {e}")))
+}
+
+impl Keys {
+    pub(crate) fn of_table(base: &TableSnapshot) -> Result<Option<Self>> {
+        let columns = key_columns(&base.log.metadata().configuration)?;
+        if columns.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self { encoder: KeyEncoder::new(base, &columns)? }))
+    }
+
+    pub(crate) fn begin(&self) -> AddedKeys {
+        AddedKeys::default()
+    }
+
+    /// Takes in the keys of rows.
+    ///
+    /// # Errors
+    /// When a key stands twice.
+    pub(crate) fn gather(&self, batch: &RecordBatch, added: &mut AddedKeys) -> Result<()> {
+        let rows = self.encoder.encode(batch)?;
+        for (at, row) in rows.iter().enumerate() {
+            let shown = self.shown(batch, at);
+            if added.keys.insert(row.as_ref().to_vec(), shown.clone()).is_some() {
+                return Err(self.duplicate(shown));
+            }
+        }
+        if let Some(first) = self.encoder.columns.first().and_then(|name| batch.column_by_name(name)) {
+            added.range = Some(widened(added.range.take(), first)?);
+        }
+        Ok(())
+    }
+
+    fn shown(&self, batch: &RecordBatch, row: usize) -> String {
+        let values = self.encoder.columns.iter().filter_map(|name| batch.column_by_name(name));
+        let texts: Vec<String> =
+            values.map(|array| array_value_to_string(array, row).unwrap_or_default()).collect();
+        texts.join(", ")
+    }
+
+    fn duplicate(&self, key: String) -> TableError {
+        TableError::DuplicateKey { columns: self.encoder.columns.join(", "), key }
+    }
+
+    /// Checks that no row of a version that stays has one of the keys.
+    ///
+    /// # Errors
+    /// When one has, or reading fails.
+    pub(crate) fn check(
+        &self,
+        base: &Arc<TableSnapshot>,
+        added: &AddedKeys,
+        deleted: &HashMap<&str, &Rows>,
+        removed: &BTreeMap<Box<str>, Removal>,
+    ) -> Result<()> {
+        let (Some((least, greatest)), Some(first)) = (&added.range, self.encoder.columns.first()) else {
+            return Ok(());
+        };
+        let compare = |op, value: &ArrayRef| Predicate::Compare {
+            column: first.clone(),
+            op,
+            value: Literal::Typed(value.clone()),
+        };
+        let among = compare(CmpOp::GtEq, least).and(compare(CmpOp::LtEq, greatest));
+        for file in base.files(Some(&among))? {
+            if removed.contains_key(&file.add.path) {
+                continue;
+            }
+            let gone = deleted.get(&*file.add.path);
+            let scan =
+                base.scan().columns(self.encoder.columns.clone()).filter(among.clone()).row_numbers(ROW);
+            for batch in scan.of_files(std::slice::from_ref(&file))? {
+                let batch = batch?;
+                let numbers = batch.column(batch.num_columns() - 1).as_primitive::<UInt64Type>().clone();
+                for (at, row) in self.encoder.encode(&batch)?.iter().enumerate() {
+                    if let Some(shown) = added.keys.get(row.as_ref())
+                        && !gone.is_some_and(|gone| gone.contains(numbers.value(at)))
+                    {
+                        return Err(self.duplicate(shown.clone()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The least and the greatest of a range and the values of an array.
+fn widened(range: Option<(ArrayRef, ArrayRef)>, array: &ArrayRef) -> Result<(ArrayRef, ArrayRef)> {
+    let compute = TableError::compute;
+    let order = arrow_ord::sort::sort_to_indices(array, None, None).map_err(compute("ordering keys"))?;
+    let at = |i: usize| array.slice(order.value(i) as usize, 1);
+    let (least, greatest) = (at(0), at(order.len() - 1));
+    let Some((low, high)) = range else { return Ok((least, greatest)) };
+    let pick = |a: &ArrayRef, b: &ArrayRef, first: bool| -> Result<ArrayRef> {
+        let both =
+            arrow_select::concat::concat(&[a.as_ref(), b.as_ref()]).map_err(compute("ordering keys"))?;
+        let order = arrow_ord::sort::sort_to_indices(&both, None, None).map_err(compute("ordering keys"))?;
+        let at = if first { order.value(0) } else { order.value(1) };
+        Ok(both.slice(at as usize, 1))
+    };
+    Ok((pick(&low, &least, true)?, pick(&high, &greatest, false)?))
+}
+
+/// Checks that no two rows of a version have the same values in columns, none of which may be null.
+///
+/// # Errors
+/// When two have, or a column may be null.
+pub(crate) fn check_all(base: &Arc<TableSnapshot>, columns: &[String]) -> Result<()> {
+    for name in columns {
+        if base.schema.arrow().field(base.schema.column(name)?).is_nullable() {
+            let detail = format!("column {name:?} may be null; make it NOT NULL first");
+            return Err(TableError::invalid("setting a key", detail));
+        }
+    }
+    let keys = Keys { encoder: KeyEncoder::new(base, columns)? };
+    let mut all = keys.begin();
+    for batch in base.scan().columns(columns.to_vec()).execute()? {
+        keys.gather(&batch?, &mut all)?;
+    }
+    Ok(())
+}

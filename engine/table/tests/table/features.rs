@@ -1,0 +1,235 @@
+//! Columns, constraints, keys, partitions, history, clones.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use deltalite_format::predicate::col;
+use deltalite_table::schema::change::Position;
+use deltalite_table::table::alter::Change;
+use deltalite_table::{DeltaLiteTable, Version};
+use std::sync::Arc;
+
+use crate::common::{batch, context, create, ids, open, read, row, rows, schema};
+
+#[test]
+fn columns_change_and_files_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = create(folder.path());
+    table.append([rows(0..3)]).execute().unwrap();
+    let default = [("CURRENT_DEFAULT".to_owned(), "7".to_owned())];
+    let added = Field::new("score", DataType::Int32, true).with_metadata(default.into());
+    table
+        .alter(&[
+            Change::AddColumn { path: "score".into(), column: added, position: Position::First },
+            Change::RenameColumn("amount".into(), "price".into()),
+            Change::DropColumn("name".into()),
+        ])
+        .unwrap();
+    table.alter(&[Change::WidenColumn("score".into(), DataType::Int64)]).unwrap();
+    let found = table.scan().execute().unwrap().collect_batch().unwrap();
+    let names: Vec<_> = found.schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert_eq!(names, ["score", "id", "price"]);
+    assert_eq!(found.column(0).as_primitive::<Int64Type>().values(), &[7, 7, 7]);
+    assert_eq!(found.column(2).as_primitive::<Int64Type>().values(), &[0, 10, 20]);
+    // A column of the old name is another one.
+    let again = Field::new("name", DataType::Utf8, true);
+    table
+        .alter(&[Change::AddColumn { path: "name".into(), column: again, position: Position::Last }])
+        .unwrap();
+    let found = table.scan().columns(["name"]).execute().unwrap().collect_batch().unwrap();
+    assert_eq!(found.column(0).null_count(), 3);
+    // Versions of the past have the columns that they had.
+    assert_eq!(read(&table.at_version(Version(1)).unwrap()), (0..3).map(row).collect::<Vec<_>>());
+    assert_eq!(table.delete().filter(col("price").gt(5)).execute().unwrap().metric("numDeletedRows"), 2);
+}
+
+#[test]
+fn writing_can_widen_and_add_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let small: ArrayRef = Arc::new(arrow_array::Int32Array::from(vec![1, 2]));
+    let first = RecordBatch::try_from_iter([("n", small)]).unwrap();
+    let table = DeltaLiteTable::create(folder.path(), &first.schema()).context(&context()).execute().unwrap();
+    table.append([first]).execute().unwrap();
+    let wide: ArrayRef = Arc::new(Int64Array::from(vec![1 << 40]));
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+    let second = RecordBatch::try_from_iter([("n", wide), ("t", text)]).unwrap();
+    let refused = table.append([second.clone()]).execute().unwrap_err().to_string();
+    assert!(refused.contains("\"t\""), "{refused}");
+    table.append([second]).merge_schema().execute().unwrap();
+    let found = table.scan().execute().unwrap().collect_batch().unwrap();
+    assert_eq!(found.column(0).as_primitive::<Int64Type>().values(), &[1, 2, 1 << 40]);
+    assert_eq!(found.column(1).null_count(), 2);
+}
+
+#[test]
+fn the_schema_can_be_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = create(folder.path());
+    table.append([rows(0..3)]).execute().unwrap();
+    let ids: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    let other = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    table.overwrite([other]).overwrite_schema().execute().unwrap();
+    let found = table.scan().execute().unwrap().collect_batch().unwrap();
+    assert_eq!(found.num_columns(), 1);
+    assert_eq!(found.column(0).as_string_view().value(1), "b");
+    table.restore(Version(1)).unwrap();
+    assert_eq!(read(&table), (0..3).map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn nulls_and_duplicates_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let table =
+        DeltaLiteTable::create(folder.path(), &schema()).context(&context()).key(["id"]).execute().unwrap();
+    table.append([rows(0..5)]).execute().unwrap();
+    let twice = table.append([rows([9, 4])]).execute().unwrap_err();
+    assert_eq!(twice.code(), "DL-0619");
+    assert!(twice.to_string().contains("id = 4"), "{twice}");
+    assert_eq!(table.append([rows([7, 7])]).execute().unwrap_err().code(), "DL-0619");
+    // A row that is changed keeps its key, and a deleted one gives it back.
+    table.update().filter(col("id").eq(4)).set("amount", 1).execute().unwrap();
+    table.delete().filter(col("id").eq(3)).execute().unwrap();
+    table.append([rows([3])]).execute().unwrap();
+    assert_eq!(ids(&table), [0, 1, 2, 3, 4]);
+    let optional = Schema::new(vec![Field::new("id", DataType::Int64, true)]);
+    let none: ArrayRef = Arc::new(Int64Array::from(vec![None, Some(1)]));
+    let missing = RecordBatch::try_new(Arc::new(optional), vec![none]);
+    let names: ArrayRef = Arc::new(Int64Array::from(vec![1, 1]));
+    let missing = RecordBatch::try_from_iter_with_nullable([
+        ("id", missing.unwrap().column(0).clone(), true),
+        ("amount", names, true),
+    ])
+    .unwrap();
+    let error = table.append([missing]).execute().unwrap_err();
+    assert_eq!(error.code(), "DL-0618");
+    assert!(error.to_string().contains("row 0 has a null in column id"), "{error}");
+}
+
+#[test]
+fn identity_columns_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = [
+        ("json:delta.identity.start".to_owned(), "100".to_owned()),
+        ("json:delta.identity.step".to_owned(), "10".to_owned()),
+    ];
+    let fields = vec![
+        Field::new("key", DataType::Int64, false).with_metadata(start.into()),
+        Field::new("text", DataType::Utf8, true),
+    ];
+    let table =
+        DeltaLiteTable::create(folder.path(), &Schema::new(fields)).context(&context()).execute().unwrap();
+    let texts = |n: usize| {
+        let array: ArrayRef = Arc::new(StringArray::from(vec!["t"; n]));
+        RecordBatch::try_from_iter([("text", array)]).unwrap()
+    };
+    table.append([texts(2), texts(1)]).execute().unwrap();
+    table.append([texts(1)]).execute().unwrap();
+    table.update().set("text", "u").execute().unwrap();
+    let found = table.scan().columns(["key"]).execute().unwrap().collect_batch().unwrap();
+    let mut keys = found.column(0).as_primitive::<Int64Type>().values().to_vec();
+    keys.sort_unstable();
+    assert_eq!(keys, [100, 110, 120, 130]);
+}
+
+#[test]
+fn partitions_are_folders_and_prune() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = DeltaLiteTable::create(folder.path(), &schema())
+        .context(&context())
+        .partition_by(["name"])
+        .execute()
+        .unwrap();
+    let all = [
+        (1, Some("a/b".to_owned()), 1),
+        (2, None, 2),
+        (3, Some("c".to_owned()), 3),
+        (4, Some("c".to_owned()), 4),
+    ];
+    table.append([batch(&all)]).execute().unwrap();
+    assert_eq!(table.snapshot().files(None).unwrap().len(), 3);
+    assert_eq!(table.snapshot().files(Some(&col("name").eq("c"))).unwrap().len(), 1);
+    assert_eq!(table.snapshot().files(Some(&col("name").is_null())).unwrap().len(), 1);
+    assert!(folder.path().join("name=a%2Fb").is_dir());
+    assert_eq!(read(&table), all);
+    // Only partitions with new rows are replaced.
+    table.overwrite([batch(&[(9, Some("c".to_owned()), 9)])]).dynamic_partitions().execute().unwrap();
+    assert_eq!(ids(&table), [1, 2, 9]);
+}
+
+#[test]
+fn history_tags_and_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = create(folder.path());
+    table.append([rows(0..4)]).user_metadata("first load").execute().unwrap();
+    table.update().filter(col("id").eq(2)).set("amount", -1).execute().unwrap();
+    table.delete().filter(col("id").eq(0)).execute().unwrap();
+    table.optimize().execute().unwrap();
+    let history = table.history(10).unwrap();
+    let operations: Vec<&str> = history.iter().map(|h| h.info.operation.as_str()).collect();
+    assert_eq!(operations, ["OPTIMIZE", "DELETE", "UPDATE", "WRITE", "CREATE TABLE"]);
+    assert_eq!(history[3].info.user_metadata.as_deref(), Some("first load"));
+    table.set_tag("before", Some(Version(1))).unwrap();
+    assert_eq!(ids(&table.at_tag("before").unwrap()), [0, 1, 2, 3]);
+    assert!(table.set_tag("missing", None).is_err());
+    let then = table.at_timestamp(history[2].timestamp).unwrap();
+    assert_eq!(then.version(), Version(2));
+    let changes = table.changes(Version(2), Version(4)).unwrap();
+    let mut told: Vec<(String, i64, i64)> = Vec::new();
+    for batch in &changes {
+        let kinds: &StringArray = batch.column_by_name("_change_type").unwrap().as_string();
+        let ids = batch.column_by_name("id").unwrap().as_primitive::<Int64Type>();
+        let amounts = batch.column_by_name("amount").unwrap().as_primitive::<Int64Type>();
+        told.extend(
+            (0..batch.num_rows()).map(|r| (kinds.value(r).to_owned(), ids.value(r), amounts.value(r))),
+        );
+    }
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            ("delete".to_owned(), 0, 0),
+            ("update_postimage".to_owned(), 2, -1),
+            ("update_preimage".to_owned(), 2, 20)
+        ]
+    );
+}
+
+#[test]
+fn clones_stand_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = create(&folder.path().join("source"));
+    source.append([rows(0..100)]).execute().unwrap();
+    source.delete().filter(col("id").lt(50)).execute().unwrap();
+    let shallow = source.shallow_clone(folder.path().join("shallow")).unwrap();
+    let deep = source.deep_clone(folder.path().join("deep")).unwrap();
+    source.truncate().unwrap();
+    source.vacuum().retain_for(std::time::Duration::ZERO).execute().unwrap();
+    for clone in [&shallow, &deep] {
+        assert_eq!(ids(clone), (50..100).collect::<Vec<_>>());
+        clone.delete().filter(col("id").lt(60)).execute().unwrap();
+        assert_eq!(ids(clone), (60..100).collect::<Vec<_>>());
+    }
+    assert!(open(&folder.path().join("deep")).verify(true).unwrap().is_clean());
+    assert!(ids(&source).is_empty());
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = create(folder.path());
+    let text = |error: deltalite_table::TableError| error.to_string();
+    let missing = DeltaLiteTable::open(folder.path().join("nothing")).context(&context()).execute();
+    assert!(text(missing.unwrap_err()).contains("there is no such folder"));
+    let again = DeltaLiteTable::create(folder.path(), &schema()).context(&context()).execute();
+    assert!(text(again.unwrap_err()).contains("there is one"));
+    assert!(text(table.update().set("amuont", 1).execute().unwrap_err()).contains("did you mean \"amount\""));
+    assert!(text(table.delete().filter(col("idd").eq(1)).execute().unwrap_err()).contains("idd"));
+    let past = table.at_version(Version(0)).unwrap();
+    assert!(text(past.append([rows([1])]).execute().unwrap_err()).contains("reads version 0"));
+    assert!(text(table.at_version(Version(9)).unwrap_err()).contains("version 9 is not available"));
+    let only_appends = [Change::SetProperty("delta.appendOnly".into(), Some("true".into()))];
+    table.alter(&only_appends).unwrap();
+    table.append([rows([1])]).execute().unwrap();
+    assert!(text(table.delete().execute().unwrap_err()).contains("only takes appends"));
+}
