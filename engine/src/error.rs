@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use deltalite_format::FormatError;
+use deltalite_query::QueryError;
 use deltalite_shard::ShardError;
+use deltalite_table::TableError;
 
 use crate::where_clause::WhereError;
 
@@ -20,6 +22,17 @@ pub enum EngineError {
     /// A condition can't be understood, or does not fit the columns.
     #[error(transparent)]
     Where(#[from] WhereError),
+    /// A table refuses, or its log is damaged.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A statement can't be understood, planned or run.
+    #[error("{rendered}")]
+    Statement {
+        /// What is wrong, with the statement's line and a caret.
+        rendered: String,
+        /// The error's code.
+        code: &'static str,
+    },
     /// A file of another format can't be read or written.
     #[error("{path}: {detail}")]
     Foreign {
@@ -75,12 +88,21 @@ impl EngineError {
             Self::Format(e) => e.code(),
             Self::Shard(e) => e.code(),
             Self::Where(e) => e.code(),
+            Self::Table(e) => e.code(),
+            Self::Statement { code, .. } => code,
             Self::Foreign { .. } => "DL-0401",
             Self::Io { .. } => "DL-0402",
             Self::Usage { .. } => "DL-0403",
             Self::Row { .. } => "DL-0404",
             Self::SchemaMismatch { .. } => "DL-0405",
         }
+    }
+
+    /// An error of a statement, with the place in it.
+    pub fn statement(error: &QueryError, statement: &str) -> Self {
+        let rendered = error.render(statement);
+        let suffix = format!(" [{}]", error.code());
+        Self::Statement { rendered: rendered.replacen(&suffix, "", 1), code: error.code() }
     }
 
     /// Wraps an operating system's error with the file it is about.

@@ -137,6 +137,82 @@ const CODES: &[(&str, &str)] = &[
         "DL-0410",
         "A condition (--where) can't be understood, or does not fit the columns' types. The message shows the place; text is quoted with ' and names with \".",
     ),
+    (
+        "DL-0601",
+        "The file system refused something about a table; nothing is known to have changed. The message has the file and the system's answer.",
+    ),
+    (
+        "DL-0602",
+        "There is no table in that folder, or none in the log. Check the path, or create the table first.",
+    ),
+    (
+        "DL-0603",
+        "A line of a table's log is not what the specification (docs/log.md) says: it was damaged, or written by faulty software. `VERIFY TABLE` shows what is affected; restore the file from a copy.",
+    ),
+    (
+        "DL-0604",
+        "A hash or count in a table's log contradicts what it is of: the log was damaged or edited. Restore the file from a copy.",
+    ),
+    (
+        "DL-0605",
+        "A file of a table is damaged or contradicts itself. Restore it from a copy; a checkpoint can also be removed, the log makes up for it.",
+    ),
+    (
+        "DL-0606",
+        "A file that a table refers to is missing. Restore it from a copy, or restore the table to a version without it.",
+    ),
+    ("DL-0607", "A columnar file of a table's log can't be read or written; the message has the reason."),
+    ("DL-0608", "A commit did not happen; nothing of it is visible. It can be tried again."),
+    (
+        "DL-0609",
+        "The outcome of a commit is not known, because a sync failed. Open the table again and look for the commit's txnId among the versions named.",
+    ),
+    ("DL-0610", "After a commit of unknown outcome this handle takes no more. Open the table again."),
+    (
+        "DL-0611",
+        "Actions contradict the state of the table that they apply to. Refresh and build the commit again; if it is in the log already, its writer was faulty.",
+    ),
+    (
+        "DL-0612",
+        "That version of the table can't be read: it does not exist, or its files have been vacuumed. `DESCRIBE HISTORY` lists versions.",
+    ),
+    ("DL-0613", "No version of the table is as old as that time."),
+    (
+        "DL-0614",
+        "The table uses a feature of a newer version. Upgrade, or read it with the version that wrote it.",
+    ),
+    (
+        "DL-0615",
+        "A statement can't be carried out on this table: a column that is not there, a value that does not fit, an option out of range. The message says which and what to do.",
+    ),
+    (
+        "DL-0616",
+        "Something is larger than the log's format allows; the message has the limit and what to do.",
+    ),
+    ("DL-0617", "A row breaks a CHECK constraint. The message has the constraint, the row and its values."),
+    ("DL-0618", "A row has a null where there must be none. Give the column a value, or make it nullable."),
+    ("DL-0619", "A row has a key that the table has already. Update the row, or merge."),
+    (
+        "DL-0620",
+        "Another transaction has won, and this one can't be put on top of it. The message names the rule (docs/transactions.md), the version, and the file, rows or condition. Running the statement again usually succeeds.",
+    ),
+    (
+        "DL-0621",
+        "A statement was run again and again, and each time another transaction had won. Let writers that change the same rows take turns.",
+    ),
+    ("DL-0622", "Rows can't be computed; the message has Arrow's words."),
+    ("DL-0701", "The text is no SQL statement; the caret shows where it stops being one."),
+    (
+        "DL-0702",
+        "A table, column or function of that name does not exist. Names are in lower case unless they are quoted.",
+    ),
+    ("DL-0703", "The statement is understood and not supported; the message says what to write instead."),
+    (
+        "DL-0704",
+        "The query needs more memory than the session has. Give it more with --memory, or a folder to spill to with --temp-dir.",
+    ),
+    ("DL-0705", "The statement took longer than the session allows. Raise --timeout, or narrow the query."),
+    ("DL-0706", "Planning or running the query failed; the message has the reason."),
 ];
 
 /// The explanation of a code, case-insensitively.

@@ -1,6 +1,7 @@
 //! DeltaLite: a columnar table engine for machines whose disks and cores you own.
 //!
-//! The library is a facade: [`format`](mod@format) (files), [`shard`] (shards, scans) and [`alloc`] (memory, topology) are the crates below;
+//! The library is a facade: [`query`] (SQL), [`table`] (transactional tables), [`shard`] (shards, scans), [`format`](mod@format) (files) and
+//! [`alloc`] (memory, topology) are the crates below;
 //! this one adds what a program that uses files wants at hand.
 //!
 //! * [`open`], [`Scan`] – scanning files;
@@ -54,10 +55,13 @@ pub use deltalite_alloc as alloc;
 pub use deltalite_format as format;
 pub use deltalite_format::predicate::{Predicate, col, lit};
 pub use deltalite_format::{FileWriter, Profile, SplitSpec, WriteSummary, WriterOptions};
+pub use deltalite_query as query;
 pub use deltalite_shard as shard;
 pub use deltalite_shard::executor::{ShardOptions, ShardSet};
 pub use deltalite_shard::scan::{DataFile, DecodeOn, RowReader, Scan, ScanMetrics, ScanStream, Verify};
 use deltalite_shard::write::{AtomicFile, WriteOptions};
+pub use deltalite_table as table;
+pub use deltalite_table::DeltaLiteTable;
 pub use error::{EngineError, Result};
 
 /// Opens a file for scanning.

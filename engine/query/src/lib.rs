@@ -1,1 +1,26 @@
 //! SQL over DeltaLite files and tables, on DataFusion.
+//!
+//! From the top down:
+//!
+//! * [`session`] – a [`Session`] takes statements; [`query`] – what becomes of one: batches, progress; [`error`] – what can go wrong;
+//! * [`statement`] – statements that are ours, and time travel, found in the text;
+//! * [`dml`], [`ddl`] – running statements that change rows, and tables; [`expressions`] – SQL in constraints and defaults;
+//! * [`catalog`] – what a name or a path in FROM is; [`provider`] – a version of a table, or a file, as a relation;
+//! * [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`] – conditions that the scan takes over.
+
+pub mod catalog;
+mod ddl;
+mod dml;
+pub mod error;
+pub mod expressions;
+pub mod provider;
+pub mod pushdown;
+pub mod query;
+pub mod scan;
+pub mod session;
+pub mod statement;
+
+pub use error::QueryError;
+pub use query::{Query, QueryStream};
+pub use session::{Session, SessionOptions};
+pub use statement::Statements;

@@ -2,9 +2,10 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | `import`, `export`, `inspect`, `scan`, `splits`, `verify`, `salvage`, `iotune`, `doctor`, `explain` | a command each |
+//! | `import`, `export`, `inspect`, `scan`, `query`, `splits`, `verify`, `salvage`, `iotune`, `doctor`, `explain` | a command each |
 //! | `select` | which files, columns and rows: what `scan` and `export` share |
 //! | `args` | sizes, formats and types as people write them |
+//! | `print` | rows as text |
 //! | `report` | errors on the terminal, exit codes |
 //! | `ui` | progress, tables, numbers for people |
 
@@ -15,6 +16,8 @@ mod export;
 mod import;
 mod inspect;
 mod iotune;
+mod print;
+mod query;
 mod report;
 mod salvage;
 mod scan;
@@ -44,6 +47,7 @@ Examples:
   deltalite inspect trips.dlb
   deltalite scan trips.dlb --columns id,fare --where 'fare > 100' --limit 20
   deltalite export trips.dlb trips.csv
+  deltalite query "SELECT avg(fare) FROM 'trips.dlb'"
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 damaged data found; 4 done, but rows were lost (salvage).
 Errors have a code: `deltalite explain-error DL-0202` says what it means and what to do.";
@@ -54,6 +58,7 @@ enum Command {
     Export(export::Arguments),
     Inspect(inspect::Arguments),
     Scan(scan::Arguments),
+    Query(query::Arguments),
     Splits(splits::Arguments),
     Verify(verify::Arguments),
     Salvage(salvage::Arguments),
@@ -94,6 +99,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(a) => a.run(),
         Command::Inspect(a) => a.run(),
         Command::Scan(a) => a.run(),
+        Command::Query(a) => a.run(),
         Command::Splits(a) => a.run(),
         Command::Verify(a) => a.run(),
         Command::Salvage(a) => a.run(),

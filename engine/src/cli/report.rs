@@ -44,6 +44,9 @@ fn parts(error: &EngineError) -> Parts {
             (source.to_string(), Some(path.display().to_string()), help_for(source))
         }
         EngineError::Usage { what, detail } => (format!("{what}: {detail}"), None, None),
+        EngineError::Statement { rendered, .. } => {
+            return Parts { what: rendered.clone(), place: None, help: None };
+        }
         EngineError::Row { path, line, detail } => (detail.clone(), Some(format!("{path}:{line}")), None),
         other => (other.to_string(), None, None),
     };

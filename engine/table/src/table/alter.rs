@@ -1,5 +1,6 @@
 //! Changing a table's columns, properties and constraints.
 
+use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field};
 
 use super::DeltaLiteTable;
@@ -9,6 +10,7 @@ use super::transaction::Outcome;
 use crate::error::{Result, TableError};
 use crate::log::action::{Metadata, StringMap};
 use crate::schema::change::Position;
+use crate::schema::prepare::fit;
 use crate::schema::{
     CONSTRAINT_PREFIX, CURRENT_DEFAULT, GENERATION_EXPRESSION, MAX_COLUMN_ID, Preparer, TableSchema,
 };
@@ -147,7 +149,7 @@ fn apply(
             let only: StringMap = [(key.as_str(), Some(sql.as_str()))].into_iter().collect();
             let checker = Preparer::new(&schema, &only, base.core.context.expressions.as_ref())?;
             for batch in base.scan().execute()? {
-                checker.check(&batch?)?;
+                checker.check(&as_stored(&base.schema, &batch?)?)?;
             }
             set_property(metadata, &key, Some(sql));
             schema
@@ -182,6 +184,13 @@ fn apply(
             schema
         }
     })
+}
+
+/// Rows as they are read, in the table's types.
+fn as_stored(schema: &TableSchema, batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = schema.arrow().fields().iter().zip(batch.columns());
+    let arrays = columns.map(|(field, array)| fit(array, field)).collect::<Result<Vec<_>>>()?;
+    RecordBatch::try_new(schema.arrow().clone(), arrays).map_err(TableError::compute("checking rows"))
 }
 
 fn no_nulls(base: &std::sync::Arc<TableSnapshot>, path: &str) -> Result<()> {

@@ -140,7 +140,7 @@ impl TableScan {
     }
 
     /// The schema of the batches.
-    fn schema(&self) -> Result<SchemaRef> {
+    pub(crate) fn schema(&self) -> Result<SchemaRef> {
         let table = self.snapshot.schema();
         let fields = match &self.columns {
             None => table.fields().iter().cloned().collect::<Vec<_>>(),

@@ -153,6 +153,21 @@ impl TableSnapshot {
         selected.into_iter().map(|(view, verdict)| file(view, verdict == Pruned::All)).collect()
     }
 
+    /// Which of some files may hold a matching row, by position.
+    ///
+    /// # Errors
+    /// When the condition doesn't fit the columns, or statistics can't be read.
+    pub fn select(&self, files: &[TableFile], predicate: &Predicate) -> Result<Vec<usize>> {
+        let pruner = self.pruner(predicate)?;
+        let mut kept = Vec::new();
+        for (at, file) in files.iter().enumerate() {
+            if pruner.verdict(&FileView::of(&file.add))? != Pruned::None {
+                kept.push(at);
+            }
+        }
+        Ok(kept)
+    }
+
     /// A file by its path in the log.
     ///
     /// # Errors

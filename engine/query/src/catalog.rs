@@ -1,0 +1,249 @@
+//! What a name or a path in FROM stands for.
+//!
+//! A name is a table that was registered, else a folder of that name in the catalog's folder. What has a `/`, a `*` or a known ending is a path: a
+//! table's folder, a `.dlb` file, or files of Parquet, CSV, JSON or Arrow, one or by glob. `name@v3` is version 3 of a table, `name@t1700000000000`
+//! the version at that time (milliseconds since 1970): what `VERSION AS OF` and `TIMESTAMP AS OF` become.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::common::{DataFusionError, Result as PlanResult};
+use datafusion::datasource::listing::{
+    ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl,
+};
+use datafusion::execution::session_state::SessionState;
+use deltalite_shard::scan::DataFile;
+use deltalite_table::log::LOG_FOLDER;
+use deltalite_table::{DeltaLiteTable, TableContext, TableError, Version};
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::{QueryError, Result};
+use crate::provider::{Relation, RelationProvider};
+use crate::scan::Decode;
+
+/// Endings of files that are read where they are.
+const ENDINGS: [&str; 6] = ["parquet", "csv", "json", "ndjson", "jsonl", "arrow"];
+
+/// The only schema of a session's catalog.
+pub(crate) struct Names {
+    folder: Option<PathBuf>,
+    context: TableContext,
+    decode: Decode,
+    registered: Mutex<BTreeMap<String, Arc<dyn TableProvider>>>,
+    state: Mutex<Option<Weak<RwLock<SessionState>>>>,
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Names").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl Names {
+    pub(crate) fn new(folder: Option<PathBuf>, context: TableContext, decode: Decode) -> Self {
+        Self { folder, context, decode, registered: Mutex::default(), state: Mutex::default() }
+    }
+
+    /// The session that files of other formats are read by.
+    pub(crate) fn attach(&self, state: Weak<RwLock<SessionState>>) {
+        *self.state.lock() = Some(state);
+    }
+
+    pub(crate) fn register(&self, name: &str, table: Arc<dyn TableProvider>) {
+        self.registered.lock().insert(name.to_owned(), table);
+    }
+
+    pub(crate) fn forget(&self, name: &str) -> bool {
+        self.registered.lock().remove(name).is_some()
+    }
+
+    pub(crate) fn context(&self) -> &TableContext {
+        &self.context
+    }
+
+    /// Where the table of a name is, or will be.
+    pub(crate) fn path_of(&self, name: &str) -> Result<PathBuf> {
+        if is_path(name) {
+            return Ok(PathBuf::from(name));
+        }
+        match &self.folder {
+            Some(folder) => Ok(folder.join(name)),
+            None => Err(QueryError::NotSupported(format!(
+                "{name:?} is a name, and this session has no folder for tables; give a path such as './{name}', or a catalog"
+            ))),
+        }
+    }
+
+    /// Opens a table to change it.
+    pub(crate) fn open_table(&self, name: &str) -> Result<DeltaLiteTable> {
+        if name.contains('@') && self.split_version(name).1.is_some() {
+            return Err(QueryError::NotSupported("a version of the past can't be changed".to_owned()));
+        }
+        let path = self.path_of(name)?;
+        if !path.join(LOG_FOLDER).is_dir() {
+            let message = format!("no table {name:?}");
+            return Err(QueryError::name(message, name, &self.table_names(), name));
+        }
+        Ok(DeltaLiteTable::open(path).context(&self.context).execute()?)
+    }
+
+    fn split_version<'a>(&self, name: &'a str) -> (&'a str, Option<At>) {
+        let Some((head, at)) = name.rsplit_once('@') else { return (name, None) };
+        let parsed = at.strip_prefix('v').and_then(|n| n.parse().ok()).map(|n| At::Version(Version(n)));
+        let parsed = parsed.or_else(|| at.strip_prefix('t').and_then(|n| n.parse().ok()).map(At::Timestamp));
+        match parsed {
+            Some(at) => (head, Some(at)),
+            None => (name, None),
+        }
+    }
+
+    async fn find(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(known) = self.registered.lock().get(name) {
+            return Ok(Some(known.clone()));
+        }
+        let (base, at) = self.split_version(name);
+        let path = match self.path_of(base) {
+            Ok(path) => path,
+            Err(_) => return Ok(None),
+        };
+        if path.join(LOG_FOLDER).is_dir() {
+            let table = DeltaLiteTable::open(&path).context(&self.context).execute()?;
+            let table = match at {
+                None => table,
+                Some(At::Version(version)) => table.at_version(version)?,
+                Some(At::Timestamp(milliseconds)) => table.at_timestamp(milliseconds)?,
+            };
+            return Ok(Some(self.provide(Relation::of_table(base, table.snapshot(), false)?)));
+        }
+        if at.is_some() || !is_path(base) {
+            return Ok(None);
+        }
+        if base.ends_with(".dlb") {
+            let files = matching(base)?;
+            if files.is_empty() {
+                return Ok(None);
+            }
+            let open = files.iter().map(DataFile::open).collect::<Result<Vec<_>, _>>();
+            return Ok(Some(self.provide(Relation::of_files(base, open.map_err(TableError::from)?)?)));
+        }
+        self.foreign(base).await
+    }
+
+    fn provide(&self, relation: Relation) -> Arc<dyn TableProvider> {
+        Arc::new(RelationProvider::new(Arc::new(relation), self.context.shards().clone(), self.decode))
+    }
+
+    /// Files of another format.
+    async fn foreign(&self, path: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let ending = Path::new(path).extension().and_then(|e| e.to_str()).unwrap_or_default();
+        if !ENDINGS.contains(&ending) && !Path::new(path).is_dir() {
+            return Ok(None);
+        }
+        let state = self.state.lock().as_ref().and_then(Weak::upgrade);
+        let Some(state) = state.map(|state| state.read().clone()) else { return Ok(None) };
+        let listed = async {
+            let url = ListingTableUrl::parse(path)?;
+            let config = ListingTableConfig::new(url).infer(&state).await?;
+            ListingTable::try_new(config)
+        };
+        match listed.await {
+            Ok(table) => Ok(Some(Arc::new(table))),
+            Err(error) => Err(QueryError::of(error, path)),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum At {
+    Version(Version),
+    Timestamp(i64),
+}
+
+/// Whether a name in FROM is a path.
+fn is_path(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    name.contains(['/', '*']) || ending == "dlb" || ENDINGS.contains(&ending)
+}
+
+/// Files by a glob, sorted.
+fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
+    let path = Path::new(pattern);
+    if !pattern.contains('*') {
+        return Ok(if path.exists() { vec![path.to_owned()] } else { Vec::new() });
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let Some((before, after)) = name.split_once('*') else {
+        return Err(QueryError::NotSupported(format!("{pattern}: a * can only stand in the file's name")));
+    };
+    let entries = std::fs::read_dir(folder).map_err(|source| {
+        QueryError::Table(TableError::Io { what: "listing", path: folder.to_owned(), source })
+    })?;
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| {
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
+        })
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+#[async_trait]
+impl SchemaProvider for Names {
+    fn table_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.registered.lock().keys().cloned().collect();
+        let entries = self.folder.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+        names.extend(
+            entries
+                .filter_map(Result::ok)
+                .filter(|entry| entry.path().join(LOG_FOLDER).is_dir())
+                .filter_map(|entry| entry.file_name().into_string().ok()),
+        );
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    async fn table(&self, name: &str) -> PlanResult<Option<Arc<dyn TableProvider>>> {
+        self.find(name).await.map_err(|error| DataFusionError::External(Box::new(error)))
+    }
+
+    fn register_table(
+        &self,
+        name: String,
+        table: Arc<dyn TableProvider>,
+    ) -> PlanResult<Option<Arc<dyn TableProvider>>> {
+        Ok(self.registered.lock().insert(name, table))
+    }
+
+    fn deregister_table(&self, name: &str) -> PlanResult<Option<Arc<dyn TableProvider>>> {
+        Ok(self.registered.lock().remove(name))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.registered.lock().contains_key(name)
+            || self.path_of(self.split_version(name).0).is_ok_and(|path| path.exists())
+    }
+}
+
+/// A catalog of one schema.
+#[derive(Debug)]
+pub(crate) struct OneSchema {
+    pub(crate) name: &'static str,
+    pub(crate) names: Arc<Names>,
+}
+
+impl CatalogProvider for OneSchema {
+    fn schema_names(&self) -> Vec<String> {
+        vec![self.name.to_owned()]
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        (name == self.name).then(|| self.names.clone() as Arc<dyn SchemaProvider>)
+    }
+}

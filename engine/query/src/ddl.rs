@@ -1,0 +1,505 @@
+//! Statements about tables: making, changing, dropping, maintaining, describing them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use datafusion::sql::sqlparser::ast::{
+    AlterColumnOperation, AlterTableOperation, ColumnDef, ColumnOption, CreateTable, Expr,
+    MySQLColumnPosition, ObjectType, SqlOption, Statement, TableConstraint, Value,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
+use deltalite_format::predicate::Predicate;
+use deltalite_table::log::LOG_FOLDER;
+use deltalite_table::schema::change::Position;
+use deltalite_table::schema::{CURRENT_DEFAULT, GENERATION_EXPRESSION, IDENTITY_START, IDENTITY_STEP};
+use deltalite_table::table::alter::Change;
+use deltalite_table::{DeltaLiteTable, TableError, Version};
+
+use crate::dml::{blocking, count, ident, name_of, open};
+use crate::error::{QueryError, Result};
+use crate::pushdown::predicate_of;
+use crate::session::Session;
+use crate::statement::{Own, tokens};
+
+fn table_of_columns<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch> {
+    RecordBatch::try_from_iter(columns).map_err(|e| QueryError::Engine(e.to_string()))
+}
+
+fn text(values: impl IntoIterator<Item = Option<String>>) -> ArrayRef {
+    Arc::new(values.into_iter().collect::<StringArray>())
+}
+
+/// Runs a statement that DataFusion does not have.
+///
+/// # Errors
+/// When a name stands for nothing, or the table refuses.
+pub(crate) async fn run_own(session: &Session, own: Own) -> Result<RecordBatch> {
+    if let Own::Summarize { table } = &own {
+        return summarize(session, table).await;
+    }
+    let condition = match &own {
+        Own::Optimize { table, condition: Some(condition), .. } => {
+            Some(condition_on(session, table, condition)?)
+        }
+        _ => None,
+    };
+    let session = session.clone();
+    blocking(move || {
+        let open = |name: &str| session.names().open_table(name);
+        match own {
+            Own::Optimize { table, curve, .. } => {
+                let mut optimize = open(&table)?.optimize();
+                if let Some(condition) = condition {
+                    optimize = optimize.filter(condition);
+                }
+                optimize = match curve {
+                    None => optimize,
+                    Some((false, columns)) => optimize.zorder_by(columns),
+                    Some((true, columns)) => optimize.hilbert_by(columns),
+                };
+                let done = optimize.execute()?;
+                let number = |name: &str| Arc::new(UInt64Array::from(vec![done.metric(name)])) as ArrayRef;
+                table_of_columns([
+                    ("version", Arc::new(UInt64Array::from(vec![done.version.0])) as ArrayRef),
+                    ("files_added", number("numFiles")),
+                    ("files_removed", number("numRemovedFiles")),
+                    ("rows", number("numOutputRows")),
+                ])
+            }
+            Own::Vacuum { table, hours, versions, dry_run } => {
+                let mut vacuum = open(&table)?.vacuum();
+                if let Some(hours) = hours {
+                    vacuum = vacuum.retain_for(Duration::from_secs(hours.saturating_mul(3600)));
+                }
+                if let Some(versions) = versions {
+                    vacuum = vacuum.retain_for(Duration::ZERO).retain_versions(versions);
+                }
+                if dry_run {
+                    vacuum = vacuum.dry_run();
+                }
+                let report = vacuum.execute()?;
+                table_of_columns([
+                    ("first_version_kept", Arc::new(UInt64Array::from(vec![report.horizon.0])) as ArrayRef),
+                    ("files", Arc::new(UInt64Array::from(vec![report.files.len() as u64])) as ArrayRef),
+                    ("bytes", Arc::new(UInt64Array::from(vec![report.bytes])) as ArrayRef),
+                ])
+            }
+            Own::Restore { table, to } => {
+                let table = open(&table)?;
+                let (kind, number) = to.split_at(1);
+                let number: i64 = number.parse().unwrap_or(0);
+                let version = match kind {
+                    "v" => Version(number as u64),
+                    _ => table.at_timestamp(number)?.version(),
+                };
+                let done = table.restore(version)?;
+                table_of_columns([("version", Arc::new(UInt64Array::from(vec![done.version.0])) as ArrayRef)])
+            }
+            Own::Verify { table, rows } => {
+                let report = open(&table)?.verify(rows)?;
+                let mut lines: Vec<Option<String>> =
+                    report.problems.iter().map(|p| Some(format!("{p} [{}]", p.code()))).collect();
+                if lines.is_empty() {
+                    let versions = report
+                        .versions
+                        .map_or(String::new(), |(first, last)| format!("versions {first} to {last}, "));
+                    lines.push(Some(format!(
+                        "intact: {versions}{} checkpoint(s), {} file(s)",
+                        report.checkpoints, report.files
+                    )));
+                }
+                table_of_columns([("result", text(lines))])
+            }
+            Own::History { table, limit } => history(&open(&table)?, limit),
+            Own::Detail { table } => detail(&open(&table)?),
+            Own::Summarize { .. } => count(0),
+        }
+    })
+    .await
+}
+
+fn history(table: &DeltaLiteTable, limit: usize) -> Result<RecordBatch> {
+    let entries = table.history(limit)?;
+    let versions = UInt64Array::from_iter_values(entries.iter().map(|e| e.version.0));
+    let times = TimestampMillisecondArray::from_iter_values(entries.iter().map(|e| e.timestamp));
+    let json = |map: Option<&deltalite_table::log::action::StringMap>| {
+        map.map(|map| {
+            let pairs =
+                map.iter().map(|(k, v)| (k.to_owned(), v.map_or(serde_json::Value::Null, Into::into)));
+            serde_json::Value::Object(pairs.collect()).to_string()
+        })
+    };
+    table_of_columns([
+        ("version", Arc::new(versions) as ArrayRef),
+        ("timestamp", Arc::new(times.with_timezone("UTC")) as ArrayRef),
+        ("operation", text(entries.iter().map(|e| Some(e.info.operation.clone())))),
+        ("parameters", text(entries.iter().map(|e| json(Some(&e.info.operation_parameters))))),
+        ("metrics", text(entries.iter().map(|e| json(e.info.operation_metrics.as_ref())))),
+        ("isolation", text(entries.iter().map(|e| e.info.isolation_level.clone()))),
+        ("user_metadata", text(entries.iter().map(|e| e.info.user_metadata.clone()))),
+    ])
+}
+
+fn detail(table: &DeltaLiteTable) -> Result<RecordBatch> {
+    let snapshot = table.snapshot();
+    let log = snapshot.log();
+    let metadata = log.metadata();
+    let number = |n: u64| Arc::new(UInt64Array::from(vec![n])) as ArrayRef;
+    let properties = metadata.configuration.iter().map(|(k, v)| format!("{k}={}", v.unwrap_or_default()));
+    table_of_columns([
+        ("name", text([metadata.name.clone()])),
+        ("comment", text([metadata.description.clone()])),
+        ("location", text([Some(table.path().display().to_string())])),
+        ("version", number(snapshot.version().0)),
+        ("files", number(log.files().len() as u64)),
+        ("bytes", number(log.files().size_in_bytes())),
+        ("rows", Arc::new(UInt64Array::from(vec![snapshot.count_rows()?])) as ArrayRef),
+        ("partitioning", text([Some(snapshot.partitioning().to_string())])),
+        ("properties", text([Some(properties.collect::<Vec<_>>().join(", "))])),
+    ])
+}
+
+/// One row a column: type, how many values, the least and the greatest.
+async fn summarize(session: &Session, table: &str) -> Result<RecordBatch> {
+    let names = session.column_names(table).await;
+    if names.is_empty() {
+        let known = session.table_names().await;
+        return Err(QueryError::name(format!("no table {table:?}"), table, &known, table));
+    }
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let from = quoted(table);
+    let each = names.iter().enumerate().map(|(at, name)| {
+        let column = quoted(name);
+        let label = name.replace('\'', "''");
+        format!(
+            "SELECT {at} AS n, '{label}' AS column_name, arrow_typeof((SELECT {column} FROM {from} LIMIT 1)) AS type, \
+             count(*) AS rows, count(*) - count({column}) AS nulls, CAST(min({column}) AS VARCHAR) AS min, \
+             CAST(max({column}) AS VARCHAR) AS max FROM {from}"
+        )
+    });
+    let union = each.collect::<Vec<_>>().join(" UNION ALL ");
+    let sql = format!("SELECT column_name, type, rows, nulls, min, max FROM ({union}) ORDER BY n");
+    let query = session.plan(&sql, &sql).await?;
+    let schema = query.schema().clone();
+    let batches = query.collect().await?;
+    datafusion::arrow::compute::concat_batches(&schema, &batches)
+        .map_err(|e| QueryError::Engine(e.to_string()))
+}
+
+/// A condition on a table's columns, as scans evaluate it.
+fn condition_on(session: &Session, table: &str, condition: &str) -> Result<Predicate> {
+    let schema = session.names().open_table(table)?.schema();
+    let explain = |e| QueryError::of(e, condition);
+    let fields = datafusion::common::DFSchema::try_from(schema.as_ref().clone()).map_err(explain)?;
+    let context = session.datafusion();
+    let logical = context.parse_sql_expr(condition, &fields).map_err(explain)?;
+    let physical = context.create_physical_expr(logical, &fields).map_err(explain)?;
+    predicate_of(&physical).ok_or_else(|| {
+        QueryError::NotSupported(format!(
+            "{condition}: compare columns with literals, joined by AND, OR and NOT"
+        ))
+    })
+}
+
+/// The text without `PARTITIONED BY (…)`, and what stands in the parentheses.
+fn without_partitioning(sql: &str) -> Result<(String, Vec<String>)> {
+    let mut found = tokens(sql)?;
+    found.retain(|(token, _)| !matches!(token, Token::Whitespace(_) | Token::EOF));
+    let is = |at: usize, word: &str| matches!(found.get(at), Some((Token::Word(w), _)) if w.value.eq_ignore_ascii_case(word));
+    let start = (0..found.len()).find(|at| {
+        is(*at, "PARTITIONED") && is(at + 1, "BY") && matches!(found.get(at + 2), Some((Token::LParen, _)))
+    });
+    let Some(start) = start else { return Ok((sql.to_owned(), Vec::new())) };
+    let (mut depth, mut fields, mut from) = (1, Vec::new(), found[start + 2].1.end);
+    for (token, at) in &found[start + 3..] {
+        match token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            Token::Comma if depth == 1 => {
+                fields.push(sql[from..at.start].trim().to_owned());
+                from = at.end;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            fields.push(sql[from..at.start].trim().to_owned());
+            let rest = format!("{} {}", &sql[..found[start].1.start], &sql[at.end..]);
+            let plain = |f: String| f.trim_matches('"').to_owned();
+            return Ok((rest, fields.into_iter().map(plain).collect()));
+        }
+    }
+    let message = "the parenthesis after PARTITIONED BY is not closed".to_owned();
+    Err(QueryError::Syntax { message, place: Some(found[start].1.clone()) })
+}
+
+/// Runs `CREATE TABLE`; `None` for anything else, for external and for temporary tables.
+///
+/// # Errors
+/// When the columns can't be, or there is a table already.
+pub(crate) async fn create(session: &Session, sql: &str, shown: &str) -> Result<Option<RecordBatch>> {
+    let head: String = sql.trim_start().chars().take(6).collect();
+    if !head.eq_ignore_ascii_case("CREATE") {
+        return Ok(None);
+    }
+    let (sql, partition_by) = without_partitioning(sql)?;
+    let Ok(mut statements) = Parser::parse_sql(&GenericDialect {}, &sql) else { return Ok(None) };
+    let Some(Statement::CreateTable(create)) = statements.pop() else { return Ok(None) };
+    if create.external || create.temporary || !statements.is_empty() {
+        return Ok(None);
+    }
+    let name = name_of(&create.name);
+    let path = match &create.location {
+        Some(location) => location.into(),
+        None => session.names().path_of(&name)?,
+    };
+    if create.or_replace {
+        return Err(QueryError::NotSupported(
+            "CREATE OR REPLACE TABLE: use INSERT OVERWRITE, or DROP the table first".to_owned(),
+        ));
+    }
+    let (query, schema) = match &create.query {
+        Some(query) => {
+            let planned = session.plan(&query.to_string(), shown).await?;
+            let schema = planned.schema().clone();
+            (Some(planned), schema)
+        }
+        None => (None, columns(session, &create.columns, shown).await?),
+    };
+    let mut new =
+        DeltaLiteTable::create(&path, &schema).context(session.names().context()).partition_by(partition_by);
+    for (name, condition) in checks(&create) {
+        new = new.constraint(name, condition);
+    }
+    let key = key(&create);
+    if !key.is_empty() {
+        new = new.key(key);
+    }
+    if create.if_not_exists {
+        if path.join(LOG_FOLDER).is_dir() {
+            return count(0).map(Some);
+        }
+        new = new.if_not_exists();
+    }
+    let table = blocking(move || Ok(new.execute()?)).await?;
+    let Some(query) = query else { return count(0).map(Some) };
+    let mut stream = query.into_stream()?;
+    let handle = tokio::runtime::Handle::current();
+    let rows = blocking(move || {
+        use futures::StreamExt;
+        let mut txn = table.begin()?;
+        let batches = std::iter::from_fn(|| handle.block_on(stream.next())).map(|batch| {
+            batch.map_err(|e| TableError::Invalid { what: "computing rows", detail: e.to_string() })
+        });
+        let rows = txn.insert(batches)?;
+        txn.commit("CREATE TABLE AS SELECT", [])?;
+        Ok(rows)
+    })
+    .await?;
+    count(rows).map(Some)
+}
+
+/// The columns of a table as they are declared.
+async fn columns(session: &Session, defs: &[ColumnDef], shown: &str) -> Result<SchemaRef> {
+    if defs.is_empty() {
+        return Err(QueryError::Syntax {
+            message: "a table needs columns, or a query after AS".to_owned(),
+            place: None,
+        });
+    }
+    let casts = defs.iter().enumerate().map(|(at, def)| format!("CAST(NULL AS {}) AS c{at}", def.data_type));
+    let plan = session.plan(&format!("SELECT {}", casts.collect::<Vec<_>>().join(", ")), shown).await?;
+    let types = plan.schema().fields().iter().map(|f| f.data_type().clone());
+    let fields =
+        defs.iter().zip(types).map(|(def, data_type)| field(def, data_type)).collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn field(def: &ColumnDef, data_type: DataType) -> Result<Field> {
+    let mut metadata = std::collections::HashMap::new();
+    let mut nullable = true;
+    for option in &def.options {
+        match &option.option {
+            ColumnOption::Null => {}
+            ColumnOption::NotNull | ColumnOption::PrimaryKey(_) => nullable = false,
+            ColumnOption::Default(value) => {
+                drop(metadata.insert(CURRENT_DEFAULT.to_owned(), value.to_string()))
+            }
+            ColumnOption::Comment(comment) => drop(metadata.insert("comment".to_owned(), comment.clone())),
+            ColumnOption::Generated { generation_expr: Some(expr), .. } => {
+                metadata.insert(GENERATION_EXPRESSION.to_owned(), expr.to_string());
+            }
+            ColumnOption::Generated { generation_expr: None, .. } | ColumnOption::Identity(_) => {
+                metadata.insert(format!("json:{IDENTITY_START}"), "1".to_owned());
+                metadata.insert(format!("json:{IDENTITY_STEP}"), "1".to_owned());
+            }
+            ColumnOption::Check(_) | ColumnOption::Unique(_) => {}
+            other => {
+                return Err(QueryError::NotSupported(format!("column {}: {other}", def.name)));
+            }
+        }
+    }
+    Ok(Field::new(ident(&def.name), data_type, nullable).with_metadata(metadata))
+}
+
+/// Conditions that all rows fulfil, by name.
+fn checks(create: &CreateTable) -> Vec<(String, String)> {
+    let of_table = create.constraints.iter().filter_map(|constraint| match constraint {
+        TableConstraint::Check(check) => Some((check.name.as_ref().map(ident), check.expr.to_string())),
+        _ => None,
+    });
+    let of_columns = create.columns.iter().flat_map(|column| {
+        column.options.iter().filter_map(|option| match &option.option {
+            ColumnOption::Check(check) => {
+                let name = option.name.as_ref().or(check.name.as_ref());
+                Some((name.map(ident), check.expr.to_string()))
+            }
+            _ => None,
+        })
+    });
+    let all = of_table.chain(of_columns).enumerate();
+    all.map(|(at, (name, sql))| (name.unwrap_or_else(|| format!("check_{at}")), sql)).collect()
+}
+
+/// The columns of the primary key, or of the first that are unique.
+fn key(create: &CreateTable) -> Vec<String> {
+    for constraint in &create.constraints {
+        if let TableConstraint::PrimaryKey(key) = constraint {
+            return key.columns.iter().map(|c| unquoted(&c.column.expr.to_string())).collect();
+        }
+    }
+    let is_key =
+        |def: &&ColumnDef| def.options.iter().any(|o| matches!(o.option, ColumnOption::PrimaryKey(_)));
+    create.columns.iter().filter(is_key).map(|def| ident(&def.name)).collect()
+}
+
+fn unquoted(name: &str) -> String {
+    match name.strip_prefix('"').and_then(|n| n.strip_suffix('"')) {
+        Some(quoted) => quoted.to_owned(),
+        None => name.to_lowercase(),
+    }
+}
+
+/// Runs a parsed statement about tables; `None` for any other.
+///
+/// # Errors
+/// When a name stands for nothing, or the table refuses.
+pub(crate) async fn run_statement(
+    session: &Session,
+    statement: Statement,
+    shown: &str,
+) -> Result<Option<RecordBatch>> {
+    match statement {
+        Statement::Truncate(truncate) => {
+            let mut rows = 0;
+            for target in &truncate.table_names {
+                let table = open(session, &target.name)?;
+                rows += blocking(move || Ok(table.truncate()?)).await?.metric("numDeletedRows");
+            }
+            count(rows).map(Some)
+        }
+        Statement::Drop { object_type: ObjectType::Table, names, if_exists, .. } => {
+            for name in &names {
+                let name = name_of(name);
+                if session.names().forget(&name) {
+                    continue;
+                }
+                match session.names().open_table(&name) {
+                    Ok(table) => {
+                        let folder = table.path().to_owned();
+                        std::fs::remove_dir_all(&folder).map_err(|source| {
+                            QueryError::Table(TableError::Io { what: "removing", path: folder, source })
+                        })?;
+                    }
+                    Err(QueryError::Name { .. }) if if_exists => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            count(0).map(Some)
+        }
+        Statement::AlterTable(alter) => {
+            let table = open(session, &alter.name)?;
+            let mut changes = Vec::new();
+            for operation in &alter.operations {
+                changes.extend(changes_of(session, operation, shown).await?);
+            }
+            blocking(move || Ok(table.alter(&changes)?)).await?;
+            count(0).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+async fn changes_of(session: &Session, operation: &AlterTableOperation, shown: &str) -> Result<Vec<Change>> {
+    let one = |change| Ok(vec![change]);
+    match operation {
+        AlterTableOperation::AddColumn { column_def, column_position, .. } => {
+            let schema = columns(session, std::slice::from_ref(column_def), shown).await?;
+            let position = match column_position {
+                None => Position::Last,
+                Some(MySQLColumnPosition::First) => Position::First,
+                Some(MySQLColumnPosition::After(other)) => Position::After(ident(other)),
+            };
+            one(Change::AddColumn {
+                path: ident(&column_def.name),
+                column: schema.field(0).clone(),
+                position,
+            })
+        }
+        AlterTableOperation::DropColumn { column_names, .. } => {
+            Ok(column_names.iter().map(|name| Change::DropColumn(ident(name))).collect())
+        }
+        AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
+            one(Change::RenameColumn(ident(old_column_name), ident(new_column_name)))
+        }
+        AlterTableOperation::AlterColumn { column_name, op } => {
+            let name = ident(column_name);
+            match op {
+                AlterColumnOperation::SetNotNull => one(Change::SetNullable(name, false)),
+                AlterColumnOperation::DropNotNull => one(Change::SetNullable(name, true)),
+                AlterColumnOperation::SetDefault { value } => {
+                    one(Change::SetDefault(name, Some(value.to_string())))
+                }
+                AlterColumnOperation::DropDefault => one(Change::SetDefault(name, None)),
+                AlterColumnOperation::SetDataType { data_type, using: None, .. } => {
+                    let cast = format!("SELECT CAST(NULL AS {data_type}) AS c");
+                    let plan = session.plan(&cast, shown).await?;
+                    one(Change::WidenColumn(name, plan.schema().field(0).data_type().clone()))
+                }
+                other => Err(QueryError::NotSupported(format!("ALTER COLUMN {name} {other}"))),
+            }
+        }
+        AlterTableOperation::AddConstraint { constraint: TableConstraint::Check(check), .. } => {
+            let name = check.name.as_ref().map_or_else(|| "check".to_owned(), ident);
+            one(Change::AddConstraint(name, check.expr.to_string()))
+        }
+        AlterTableOperation::AddConstraint { constraint: TableConstraint::PrimaryKey(key), .. } => {
+            one(Change::SetKey(key.columns.iter().map(|c| unquoted(&c.column.expr.to_string())).collect()))
+        }
+        AlterTableOperation::DropConstraint { name, .. } => one(Change::DropConstraint(ident(name))),
+        AlterTableOperation::DropPrimaryKey { .. } => one(Change::SetKey(Vec::new())),
+        AlterTableOperation::SetTblProperties { table_properties } => Ok(table_properties
+            .iter()
+            .filter_map(|option| match option {
+                SqlOption::KeyValue { key, value } => {
+                    Some(Change::SetProperty(key.value.clone(), Some(literal(value))))
+                }
+                _ => None,
+            })
+            .collect()),
+        other => Err(QueryError::NotSupported(format!("ALTER TABLE … {other}"))),
+    }
+}
+
+fn literal(expr: &Expr) -> String {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => text.clone(),
+            other => other.to_string(),
+        },
+        other => other.to_string(),
+    }
+}

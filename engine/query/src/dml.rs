@@ -1,0 +1,567 @@
+//! Statements that change rows.
+//!
+//! Each becomes a query over the table with where each row is (`__file`, `__row`) and what it becomes, so that conditions with subqueries, joins and
+//! functions mean what they mean in a SELECT. DataFusion's own hooks are not used: they are given no condition where it could not
+//! be pushed down, and would change every row.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, UInt32Type, UInt64Type};
+use arrow_array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow_schema::{Field, Schema};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::sql::sqlparser::ast::{
+    Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, Insert, Merge, MergeAction, MergeClause,
+    MergeClauseKind, MergeInsertKind, ObjectName, Statement, TableFactor, TableObject, Update,
+    UpdateTableFromKind,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use deltalite_format::predicate::Predicate;
+use deltalite_table::schema::GENERATION_EXPRESSION;
+use deltalite_table::txn::Rows;
+use deltalite_table::txn::conflict::Remedy;
+use deltalite_table::{DeltaLiteTable, OptimisticTransaction, Outcome, TableError};
+use futures::StreamExt;
+use tokio::runtime::Handle;
+
+use crate::ddl;
+use crate::error::{QueryError, Result};
+use crate::provider::{Relation, RelationProvider};
+use crate::query::QueryStream;
+use crate::scan::{FILE_COLUMN, FilesSource, ROW_COLUMN};
+use crate::session::Session;
+
+/// How often a statement is run that others' commits contradict.
+const ATTEMPTS_MAX: usize = 20;
+/// Numbers the names under which targets of statements are known while they run.
+static TARGETS: AtomicU64 = AtomicU64::new(0);
+
+/// Runs a statement that changes rows or tables; `None` for any other.
+///
+/// # Errors
+/// When it is not supported, a name stands for nothing, or the table refuses.
+pub(crate) async fn run(session: &Session, text: &str, shown: &str) -> Result<Option<RecordBatch>> {
+    if let Some(created) = ddl::create(session, text, shown).await? {
+        return Ok(Some(created));
+    }
+    // What can't be parsed is for DataFusion to tell.
+    let Ok(mut statements) = Parser::parse_sql(&GenericDialect {}, text) else { return Ok(None) };
+    if statements.len() != 1 {
+        return Ok(None);
+    }
+    let Some(statement) = statements.pop() else { return Ok(None) };
+    let work = Work { session: session.clone(), handle: Handle::current(), shown: shown.to_owned() };
+    match statement {
+        Statement::Insert(insert) => blocking(move || work.insert(&insert)).await.map(Some),
+        Statement::Delete(delete) => blocking(move || work.delete(&delete)).await.map(Some),
+        Statement::Update(update) => blocking(move || work.update(&update)).await.map(Some),
+        Statement::Merge(merge) => blocking(move || work.merge(&merge)).await.map(Some),
+        Statement::StartTransaction { .. } | Statement::Commit { .. } | Statement::Rollback { .. } => {
+            Err(QueryError::NotSupported(
+                "transactions over several statements are not supported yet; each statement is one"
+                    .to_owned(),
+            ))
+        }
+        other => ddl::run_statement(session, other, shown).await,
+    }
+}
+
+/// Runs what waits for disks and commits on a thread that may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(QueryError::Engine(format!("the statement's thread ended: {e}"))))
+}
+
+/// A number of rows, as statements that change them answer.
+pub(crate) fn count(rows: u64) -> Result<RecordBatch> {
+    let array: ArrayRef = Arc::new(UInt64Array::from(vec![rows]));
+    RecordBatch::try_from_iter([("count", array)]).map_err(|e| QueryError::Engine(e.to_string()))
+}
+
+/// A name in FROM as the catalog knows it: the last part, lower case unless it is quoted.
+pub(crate) fn name_of(name: &ObjectName) -> String {
+    name.0.last().and_then(|part| part.as_ident()).map(ident).unwrap_or_default()
+}
+
+pub(crate) fn ident(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A statement at work, on a thread that may wait.
+struct Work {
+    session: Session,
+    handle: Handle,
+    shown: String,
+}
+
+/// A table that a statement changes, under a name of its own while it does.
+struct Target {
+    session: Session,
+    registered: String,
+    relation: Arc<Relation>,
+    /// What the statement calls it, quoted.
+    alias: String,
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.session.names().forget(&self.registered);
+    }
+}
+
+impl Target {
+    fn from(&self) -> String {
+        format!("{} AS {}", quoted(&self.registered), self.alias)
+    }
+
+    fn places(&self) -> String {
+        format!("{0}.{FILE_COLUMN} AS {FILE_COLUMN}, {0}.{ROW_COLUMN} AS {ROW_COLUMN}", self.alias)
+    }
+}
+
+impl Work {
+    fn target(&self, txn: &OptimisticTransaction, name: &str, alias: Option<&Ident>) -> Result<Target> {
+        let relation = Arc::new(Relation::of_table(name, txn.snapshot().clone(), true)?);
+        let shards = self.session.names().context().shards().clone();
+        let provider = RelationProvider::new(relation.clone(), shards, crate::scan::Decode::default());
+        let registered = format!("__target_{}", TARGETS.fetch_add(1, Ordering::Relaxed));
+        self.session.names().register(&registered, Arc::new(provider));
+        let alias = alias.map_or_else(|| name.to_owned(), ident);
+        Ok(Target { session: self.session.clone(), registered, relation, alias: quoted(&alias) })
+    }
+
+    fn plan(&self, sql: &str) -> Result<(Arc<dyn ExecutionPlan>, crate::Query)> {
+        self.handle.block_on(async {
+            let context = self.session.datafusion();
+            let explain = |e| self.session.explain(e, &self.shown);
+            let frame = context.sql(sql).await.map_err(explain)?;
+            let plan = frame.create_physical_plan().await.map_err(explain)?;
+            let query = crate::Query::plan(&self.shown, plan.clone(), context.task_ctx(), None);
+            Ok((plan, query))
+        })
+    }
+
+    /// Batches of a stream, one after the other, on this thread.
+    fn batches(&self, mut stream: QueryStream) -> impl Iterator<Item = Result<RecordBatch>> + '_ {
+        std::iter::from_fn(move || self.handle.block_on(stream.next()))
+    }
+
+    /// Runs a statement again while others' commits contradict it.
+    fn until_committed(&self, mut attempt: impl FnMut() -> Result<RecordBatch>) -> Result<RecordBatch> {
+        for n in 1.. {
+            match attempt() {
+                Err(QueryError::Table(TableError::Conflict(conflict)))
+                    if conflict.remedy == Remedy::RunAgain && n < ATTEMPTS_MAX => {}
+                result => return result,
+            }
+        }
+        count(0)
+    }
+
+    fn insert(&self, insert: &Insert) -> Result<RecordBatch> {
+        let TableObject::TableName(name) = &insert.table else {
+            return Err(QueryError::NotSupported("only a table can be inserted into".to_owned()));
+        };
+        let table = self.session.names().open_table(&name_of(name))?;
+        let Some(source) = &insert.source else {
+            return Err(QueryError::NotSupported("INSERT needs VALUES or a query".to_owned()));
+        };
+        let given: Vec<String> = insert.columns.iter().map(name_of).collect();
+        let sql = source.to_string();
+        self.until_committed(|| {
+            let mut txn = table.begin()?;
+            let columns = if given.is_empty() { own_columns(&txn) } else { given.clone() };
+            let (_, query) = self.plan(&sql)?;
+            if query.schema().fields().len() != columns.len() {
+                return Err(QueryError::Syntax {
+                    message: format!(
+                        "{} columns are given for the {} of {}: {}",
+                        query.schema().fields().len(),
+                        columns.len(),
+                        if given.is_empty() { "the table" } else { "the list" },
+                        columns.join(", ")
+                    ),
+                    place: None,
+                });
+            }
+            if insert.overwrite {
+                txn.read_whole_table();
+                for file in txn.snapshot().clone().files(None)? {
+                    txn.remove_file(&file)?;
+                }
+            }
+            let renamed = self.batches(query.into_stream()?).map(|batch| {
+                let batch = batch.map_err(into_table)?;
+                let fields = batch
+                    .schema()
+                    .fields()
+                    .iter()
+                    .zip(&columns)
+                    .map(|(f, name)| Field::new(name, f.data_type().clone(), true))
+                    .collect::<Vec<_>>();
+                RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())
+                    .map_err(|source| TableError::Compute { what: "inserting rows", source })
+            });
+            let rows = txn.insert(renamed)?;
+            let mode = if insert.overwrite { "Overwrite" } else { "Append" };
+            txn.commit("WRITE", [("mode", mode)])?;
+            count(rows)
+        })
+    }
+
+    fn delete(&self, delete: &Delete) -> Result<RecordBatch> {
+        let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+        let [target] = from.as_slice() else {
+            return Err(QueryError::NotSupported("DELETE takes rows of one table".to_owned()));
+        };
+        let (name, alias) = table_of(&target.relation)?;
+        let table = self.session.names().open_table(&name)?;
+        let Some(condition) = &delete.selection else {
+            return count(table.delete().execute()?.metric("numDeletedRows"));
+        };
+        let others: String = delete.using.iter().flatten().map(|table| format!(", {table}")).collect();
+        self.until_committed(|| {
+            let mut txn = table.begin()?;
+            let target = self.target(&txn, &name, alias)?;
+            let sql = format!("SELECT {} FROM {}{others} WHERE {condition}", target.places(), target.from());
+            let (plan, query) = self.plan(&sql)?;
+            if let Some(predicate) = whole_condition(&plan, &target.relation) {
+                drop(query);
+                let outcome = table.delete().filter(predicate).execute()?;
+                return count(outcome.metric("numDeletedRows"));
+            }
+            let mut places = Places::default();
+            for batch in self.batches(query.into_stream()?) {
+                places.add(&batch?, false)?;
+            }
+            let deleted = places.delete(&mut txn, &target.relation)?;
+            txn.read_whole_table();
+            self.commit(txn, "DELETE", &condition.to_string())?;
+            count(deleted)
+        })
+    }
+
+    fn update(&self, update: &Update) -> Result<RecordBatch> {
+        let (name, alias) = table_of(&update.table.relation)?;
+        let table = self.session.names().open_table(&name)?;
+        let others: String = match &update.from {
+            Some(UpdateTableFromKind::BeforeSet(tables) | UpdateTableFromKind::AfterSet(tables)) => {
+                tables.iter().map(|table| format!(", {table}")).collect()
+            }
+            None => String::new(),
+        };
+        let condition = update.selection.as_ref().map_or_else(|| "TRUE".to_owned(), ToString::to_string);
+        self.until_committed(|| {
+            let mut txn = table.begin()?;
+            let target = self.target(&txn, &name, alias)?;
+            let columns = changed_columns(&txn, &update.assignments, &target.alias)?;
+            let columns: String =
+                columns.iter().map(|(name, value)| format!(", {value} AS {}", quoted(name))).collect();
+            let sql = format!(
+                "SELECT {}{columns} FROM {}{others} WHERE {condition}",
+                target.places(),
+                target.from()
+            );
+            let (plan, query) = self.plan(&sql)?;
+            match whole_condition(&plan, &target.relation) {
+                Some(predicate) => txn.read_where(&predicate)?,
+                None => txn.read_whole_table(),
+            }
+            let mut places = Places::default();
+            let changed = self.batches(query.into_stream()?).map(|batch| {
+                let batch = batch.map_err(into_table)?;
+                places.add(&batch, true).map_err(into_table)?;
+                batch
+                    .project(&(2..batch.num_columns()).collect::<Vec<_>>())
+                    .map_err(|source| TableError::Compute { what: "changing rows", source })
+            });
+            // Rows are deleted first, so that changed ones may keep their keys.
+            let changed = changed.collect::<Result<Vec<_>, TableError>>()?;
+            let rows = places.delete(&mut txn, &target.relation)?;
+            txn.insert_changed(changed.into_iter().map(Ok))?;
+            txn.count("numUpdatedRows", rows);
+            self.commit(txn, "UPDATE", &condition)?;
+            count(rows)
+        })
+    }
+
+    fn merge(&self, merge: &Merge) -> Result<RecordBatch> {
+        let (name, alias) = table_of(&merge.table)?;
+        let table = self.session.names().open_table(&name)?;
+        let source_alias = alias_of(&merge.source)?;
+        self.until_committed(|| {
+            let mut txn = table.begin()?;
+            let target = self.target(&txn, &name, alias)?;
+            let (sql, actions) = merge_query(&txn, &target, merge, &source_alias)?;
+            let (_, query) = self.plan(&sql)?;
+            txn.read_whole_table();
+            let (mut places, mut changed, mut new) = (Places::default(), Vec::new(), Vec::new());
+            for batch in self.batches(query.into_stream()?) {
+                let batch = batch?;
+                let which = batch.column(2).as_primitive::<Int32Type>().clone();
+                let part = |wanted: Action| -> Result<RecordBatch> {
+                    let keep = which.iter().map(|n| {
+                        Some(n.and_then(|n| actions.get((n as usize).checked_sub(1)?)) == Some(&wanted))
+                    });
+                    datafusion::arrow::compute::filter_record_batch(&batch, &keep.collect())
+                        .map_err(|e| QueryError::Engine(e.to_string()))
+                };
+                let columns: Vec<usize> = (3..batch.num_columns()).collect();
+                let rows = |part: &RecordBatch| {
+                    part.project(&columns).map_err(|e| QueryError::Engine(e.to_string()))
+                };
+                let (updated, deleted, inserted) =
+                    (part(Action::Update)?, part(Action::Delete)?, part(Action::Insert)?);
+                places.add(&updated, true)?;
+                places.add(&deleted, true)?;
+                changed.push(rows(&updated)?);
+                new.push(rows(&inserted)?);
+            }
+            let updated: u64 = changed.iter().map(|b| b.num_rows() as u64).sum();
+            let gone = places.delete(&mut txn, &target.relation)?;
+            txn.insert_changed(changed.into_iter().map(Ok))?;
+            let inserted = txn.insert(new.into_iter().map(Ok))?;
+            txn.count("numTargetRowsUpdated", updated);
+            txn.count("numTargetRowsDeleted", gone.saturating_sub(updated));
+            txn.count("numTargetRowsInserted", inserted);
+            self.commit(txn, "MERGE", &merge.on.to_string())?;
+            count(gone + inserted)
+        })
+    }
+
+    fn commit(&self, txn: OptimisticTransaction, operation: &str, predicate: &str) -> Result<Outcome> {
+        Ok(txn.commit(operation, [("predicate", predicate)])?)
+    }
+}
+
+fn into_table(error: QueryError) -> TableError {
+    match error {
+        QueryError::Table(error) => error,
+        other => TableError::Invalid { what: "computing rows", detail: other.to_string() },
+    }
+}
+
+/// Columns that rows bring: all that are not generated.
+fn own_columns(txn: &OptimisticTransaction) -> Vec<String> {
+    let fields = txn.snapshot().schema().fields().iter();
+    fields
+        .filter(|f| {
+            !f.metadata().contains_key(GENERATION_EXPRESSION)
+                && !f.metadata().keys().any(|key| key.contains("delta.identity."))
+        })
+        .map(|f| f.name().clone())
+        .collect()
+}
+
+fn table_of(factor: &TableFactor) -> Result<(String, Option<&Ident>)> {
+    match factor {
+        TableFactor::Table { name, alias, .. } => Ok((name_of(name), alias.as_ref().map(|a| &a.name))),
+        other => Err(QueryError::NotSupported(format!("only a table can be changed, not {other}"))),
+    }
+}
+
+fn alias_of(factor: &TableFactor) -> Result<String> {
+    match factor {
+        TableFactor::Table { name, alias: None, .. } => Ok(quoted(&name_of(name))),
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Ok(quoted(&ident(&alias.name)))
+        }
+        other => Err(QueryError::NotSupported(format!("give the source an alias: {other} AS s"))),
+    }
+}
+
+/// What each column of a row becomes, in the table's order; generated columns that are not set are left out.
+fn changed_columns(
+    txn: &OptimisticTransaction,
+    assignments: &[Assignment],
+    alias: &str,
+) -> Result<Vec<(String, String)>> {
+    let snapshot = txn.snapshot();
+    let mut set: HashMap<String, &Expr> = HashMap::new();
+    for assignment in assignments {
+        let AssignmentTarget::ColumnName(name) = &assignment.target else {
+            return Err(QueryError::NotSupported("set columns one by one".to_owned()));
+        };
+        let name = name_of(name);
+        snapshot.table_schema().column(&name)?;
+        if set.insert(name.clone(), &assignment.value).is_some() {
+            return Err(QueryError::Syntax { message: format!("column {name:?} is set twice"), place: None });
+        }
+    }
+    let fields = snapshot.schema().fields().iter();
+    Ok(fields
+        .filter_map(|field| match set.get(field.name()) {
+            Some(value) => Some((field.name().clone(), format!("({value})"))),
+            None if field.metadata().contains_key(GENERATION_EXPRESSION) => None,
+            None => Some((field.name().clone(), format!("{alias}.{}", quoted(field.name())))),
+        })
+        .collect())
+}
+
+/// Rows by file.
+#[derive(Default)]
+struct Places(HashMap<u32, Rows>);
+
+impl Places {
+    /// Takes in the places of rows, which are the first two columns.
+    fn add(&mut self, batch: &RecordBatch, once: bool) -> Result<()> {
+        let files = batch.column(0).as_primitive::<UInt32Type>();
+        let rows = batch.column(1).as_primitive::<UInt64Type>();
+        for at in 0..batch.num_rows() {
+            let new = self.0.entry(files.value(at)).or_default().insert(rows.value(at));
+            if once && !new {
+                return Err(QueryError::NotSupported(
+                    "a row of the table matches several rows of the source, and it is not clear which of them it becomes; make \
+                     the source's rows unique"
+                        .to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&self, txn: &mut OptimisticTransaction, relation: &Relation) -> Result<u64> {
+        let Some((_, files)) = relation.table() else { return Ok(0) };
+        let mut deleted = 0;
+        for (file, rows) in &self.0 {
+            let file = &files[*file as usize];
+            txn.read_rows(&file.add.path, rows);
+            deleted += txn.delete_rows(file, rows)?;
+        }
+        Ok(deleted)
+    }
+}
+
+/// The condition of a plan that is nothing but a scan of a relation with it.
+fn whole_condition(plan: &Arc<dyn ExecutionPlan>, relation: &Arc<Relation>) -> Option<Predicate> {
+    if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
+        return scan.data_source().downcast_ref::<FilesSource>()?.condition_over(relation);
+    }
+    let passes = ["ProjectionExec", "CoalescePartitionsExec", "CoalesceBatchesExec", "CooperativeExec"];
+    match plan.children().as_slice() {
+        [only] if passes.contains(&plan.name()) => whole_condition(only, relation),
+        _ => None,
+    }
+}
+
+/// What a clause of a MERGE does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Update,
+    Delete,
+    Insert,
+}
+
+/// The query that yields, for each row that a MERGE looks at, where it is, which clause applies, and what it becomes.
+fn merge_query(
+    txn: &OptimisticTransaction,
+    target: &Target,
+    merge: &Merge,
+    source: &str,
+) -> Result<(String, Vec<Action>)> {
+    const PRESENT: &str = "__present";
+    let t = &target.alias;
+    let in_target = format!("{t}.{ROW_COLUMN} IS NOT NULL");
+    let in_source = format!("{source}.{PRESENT} IS NOT NULL");
+    let own = own_columns(txn);
+    let all: Vec<String> = txn.snapshot().schema().fields().iter().map(|f| f.name().clone()).collect();
+    let (mut conditions, mut actions, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut inserts, mut unmatched) = (false, false);
+    for MergeClause { clause_kind, predicate, action, .. } in &merge.clauses {
+        let also = predicate.as_ref().map_or(String::new(), |p| format!(" AND ({p})"));
+        conditions.push(match clause_kind {
+            MergeClauseKind::Matched => format!("{in_target} AND {in_source}{also}"),
+            MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => {
+                inserts = true;
+                format!("{t}.{ROW_COLUMN} IS NULL{also}")
+            }
+            MergeClauseKind::NotMatchedBySource => {
+                unmatched = true;
+                format!("{source}.{PRESENT} IS NULL{also}")
+            }
+        });
+        let mut becomes: HashMap<String, String> = HashMap::new();
+        actions.push(match action {
+            MergeAction::Delete { .. } => Action::Delete,
+            MergeAction::Update(update) => {
+                becomes.extend(changed_columns(txn, &update.assignments, t)?);
+                Action::Update
+            }
+            MergeAction::Insert(insert) => {
+                let columns: Vec<String> = if insert.columns.is_empty() {
+                    own.clone()
+                } else {
+                    insert.columns.iter().map(name_of).collect()
+                };
+                let row: Vec<String> = match &insert.kind {
+                    MergeInsertKind::Row => {
+                        columns.iter().map(|name| format!("{source}.{}", quoted(name))).collect()
+                    }
+                    MergeInsertKind::Values(rows) => match rows.rows.as_slice() {
+                        [row] => row.iter().map(|value| format!("({value})")).collect(),
+                        _ => {
+                            return Err(QueryError::NotSupported("INSERT in a MERGE adds one row".to_owned()));
+                        }
+                    },
+                };
+                if row.len() != columns.len() {
+                    let message = format!("{} values are given for {} columns", row.len(), columns.len());
+                    return Err(QueryError::Syntax { message, place: None });
+                }
+                for (name, value) in columns.into_iter().zip(row) {
+                    txn.snapshot().table_schema().column(&name)?;
+                    becomes.insert(name, value);
+                }
+                Action::Insert
+            }
+        });
+        values.push(becomes);
+    }
+    let cases: String =
+        conditions.iter().enumerate().map(|(n, c)| format!(" WHEN {c} THEN {}", n + 1)).collect();
+    let mut columns = String::new();
+    for name in all.iter().filter(|name| values.iter().any(|v| v.contains_key(*name))) {
+        let cases: String = conditions
+            .iter()
+            .zip(&values)
+            .map(|(c, v)| format!(" WHEN {c} THEN {}", v.get(name).map_or("NULL", String::as_str)))
+            .collect();
+        columns.push_str(&format!(", CASE{cases} END AS {}", quoted(name)));
+    }
+    let join = match (inserts, unmatched) {
+        (true, true) => "FULL JOIN",
+        (true, false) => "RIGHT JOIN",
+        (false, true) => "LEFT JOIN",
+        (false, false) => "INNER JOIN",
+    };
+    let from = match &merge.source {
+        TableFactor::Table { name, .. } => name.to_string(),
+        TableFactor::Derived { subquery, .. } => format!("({subquery}) AS {source}"),
+        other => return Err(QueryError::NotSupported(format!("a MERGE from {other}"))),
+    };
+    let sql = format!(
+        "SELECT {places}, CAST(CASE{cases} ELSE 0 END AS INT) AS __action{columns} FROM {target} {join} \
+         (SELECT *, TRUE AS {PRESENT} FROM {from}) AS {source} ON {on}",
+        places = target.places(),
+        target = target.from(),
+        on = merge.on,
+    );
+    Ok((sql, actions))
+}
+
+/// Opens a table by the name that a statement has for it.
+pub(crate) fn open(session: &Session, name: &ObjectName) -> Result<DeltaLiteTable> {
+    session.names().open_table(&name_of(name))
+}

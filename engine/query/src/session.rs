@@ -1,0 +1,262 @@
+//! A session: names, memory, threads, and statements.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::catalog::SchemaProvider;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{
+    FairSpillPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
+};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
+use deltalite_shard::executor::ShardSet;
+use deltalite_table::TableContext;
+
+use crate::catalog::{Names, OneSchema};
+use crate::error::{QueryError, Result};
+use crate::expressions::SqlExpressions;
+use crate::query::Query;
+use crate::scan::Decode;
+use crate::statement::{Statements, own, with_versions};
+use crate::{ddl, dml};
+
+/// The session's catalog, and its schema.
+const CATALOG: &str = "deltalite";
+const SCHEMA: &str = "main";
+/// Rows of a batch between operators: what scans yield.
+const BATCH_ROWS: usize = 16_384;
+/// Consumers that a message about exhausted memory names.
+const CONSUMERS_NAMED: usize = 5;
+
+/// How a session is to be.
+#[derive(Debug, Clone, Default)]
+pub struct SessionOptions {
+    shards: Option<Arc<ShardSet>>,
+    memory_bytes: Option<u64>,
+    partitions: Option<usize>,
+    temp_dir: Option<PathBuf>,
+    catalog: Option<PathBuf>,
+    timeout: Option<Duration>,
+    decode: Decode,
+}
+
+impl SessionOptions {
+    /// Shards to read with; those of the process without.
+    #[must_use]
+    pub fn shards(mut self, shards: Arc<ShardSet>) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// Bytes that operators may hold; what is more is spilled. No limit without.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = Some(bytes);
+        self
+    }
+
+    /// How many parts of a query run at once. One a shard without.
+    #[must_use]
+    pub fn partitions(mut self, partitions: usize) -> Self {
+        self.partitions = Some(partitions);
+        self
+    }
+
+    /// Where operators spill to. The system's folder for temporary files without.
+    #[must_use]
+    pub fn temp_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.temp_dir = Some(folder.into());
+        self
+    }
+
+    /// The folder whose folders are tables, by name.
+    #[must_use]
+    pub fn catalog(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.catalog = Some(folder.into());
+        self
+    }
+
+    /// How long a statement may take.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// Where batches are decoded.
+    #[must_use]
+    pub fn decode(mut self, place: Decode) -> Self {
+        self.decode = place;
+        self
+    }
+}
+
+/// Takes statements. Cheap to clone; clones are the same session.
+///
+/// ```
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// use deltalite_query::{Session, SessionOptions};
+/// let folder = tempfile::tempdir()?;
+/// let session = Session::new(SessionOptions::default().catalog(folder.path()))?;
+/// session.sql("CREATE TABLE t (id BIGINT, name VARCHAR)").await?.collect().await?;
+/// session.sql("INSERT INTO t VALUES (1, 'one'), (2, 'two')").await?.collect().await?;
+/// session.sql("DELETE FROM t WHERE id IN (SELECT 2)").await?.collect().await?;
+/// let rows = session.sql("SELECT count(*), max(name) FROM t").await?.collect().await?;
+/// assert_eq!(rows[0].num_rows(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Session {
+    context: SessionContext,
+    names: Arc<Names>,
+    timeout: Option<Duration>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session.
+    ///
+    /// # Errors
+    /// When shards can't be started, or the folder for temporary files can't be used.
+    pub fn new(options: SessionOptions) -> Result<Self> {
+        let tables = match options.shards {
+            Some(shards) => TableContext::new(shards),
+            None => TableContext::of_process()?,
+        };
+        let tables = tables.expressions(Arc::new(SqlExpressions::default()));
+        let partitions = options.partitions.unwrap_or(tables.shards().len()).max(1);
+        let mut config = SessionConfig::new()
+            .with_target_partitions(partitions)
+            .with_batch_size(BATCH_ROWS)
+            .with_information_schema(true)
+            .with_default_catalog_and_schema(CATALOG, SCHEMA)
+            .with_create_default_catalog_and_schema(false);
+        // An aggregate over statistics reads no pages; bounds of runs narrow scans while a query runs.
+        config.options_mut().sql_parser.map_string_types_to_utf8view = true;
+        let pool: Arc<dyn MemoryPool> = match options.memory_bytes {
+            None => Arc::new(UnboundedMemoryPool::default()),
+            // Each operator that can spill gets an equal share, so that none starves the others.
+            Some(bytes) => Arc::new(TrackConsumersPool::new(
+                FairSpillPool::new(usize::try_from(bytes).unwrap_or(usize::MAX)),
+                std::num::NonZeroUsize::new(CONSUMERS_NAMED).unwrap_or(std::num::NonZeroUsize::MIN),
+            )),
+        };
+        let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(pool);
+        if let Some(folder) = options.temp_dir {
+            let mode = DiskManagerMode::Directories(vec![folder]);
+            runtime = runtime.with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode));
+        }
+        let runtime = runtime.build_arc().map_err(|e| QueryError::of(e, ""))?;
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .build();
+        let context = SessionContext::new_with_state(state);
+        let names = Arc::new(Names::new(options.catalog, tables, options.decode));
+        names.attach(Arc::downgrade(&context.state_ref()));
+        context.register_catalog(CATALOG, Arc::new(OneSchema { name: SCHEMA, names: names.clone() }));
+        Ok(Self { context, names, timeout: options.timeout })
+    }
+
+    /// Plans a statement. One that changes a table has done so when this returns.
+    ///
+    /// # Errors
+    /// When it is no statement, a name stands for nothing, or a table refuses.
+    pub async fn sql(&self, statement: &str) -> Result<Query> {
+        if let Some(own) = own(statement)? {
+            let batch = ddl::run_own(self, own).await?;
+            return Ok(Query::done(statement, batch));
+        }
+        let text = with_versions(statement)?;
+        if let Some(batch) = dml::run(self, &text, statement).await? {
+            return Ok(Query::done(statement, batch));
+        }
+        self.plan(&text, statement).await
+    }
+
+    /// Plans a statement that changes nothing; `shown` is what its author wrote.
+    pub(crate) async fn plan(&self, text: &str, shown: &str) -> Result<Query> {
+        let plan = self.physical(text).await.map_err(|e| self.explain(e, shown))?;
+        Ok(Query::plan(shown, plan, self.context.task_ctx(), self.timeout))
+    }
+
+    async fn physical(&self, text: &str) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+        let frame = self.context.sql(text).await?;
+        frame.create_physical_plan().await
+    }
+
+    /// An error of DataFusion's, with the nearest name where one stands for nothing.
+    pub(crate) fn explain(&self, error: datafusion::error::DataFusionError, statement: &str) -> QueryError {
+        let text = error.strip_backtrace();
+        let missing = text.split_once("table '").and_then(|(_, rest)| rest.split_once("' not found"));
+        if let Some((full, _)) = missing {
+            let name = full.rsplit_once("main.").map_or(full, |(_, name)| name);
+            let message = format!("no table {name:?}");
+            return QueryError::name(message, name, &self.names.table_names(), statement);
+        }
+        QueryError::of(error, statement)
+    }
+
+    /// Cuts a script into statements.
+    ///
+    /// # Errors
+    /// When a string or a comment does not end.
+    pub fn statements(text: &str) -> Result<Statements> {
+        Statements::of(text)
+    }
+
+    /// Names of tables, for completion.
+    pub async fn table_names(&self) -> Vec<String> {
+        self.names.table_names()
+    }
+
+    /// Names of a table's columns, for completion; none if there is no such table.
+    pub async fn column_names(&self, table: &str) -> Vec<String> {
+        match self.names.table(table).await {
+            Ok(Some(table)) => table.schema().fields().iter().map(|f| f.name().clone()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Words of the language, for completion and highlighting.
+    pub fn keywords() -> &'static [&'static str] {
+        ALL_KEYWORDS
+    }
+
+    /// Names of functions, for completion.
+    pub fn functions(&self) -> Vec<String> {
+        let state = self.context.state();
+        let mut names: Vec<String> = state
+            .scalar_functions()
+            .keys()
+            .chain(state.aggregate_functions().keys())
+            .chain(state.window_functions().keys())
+            .cloned()
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    pub(crate) fn names(&self) -> &Arc<Names> {
+        &self.names
+    }
+
+    /// The session as DataFusion has it: for what this crate does not wrap.
+    pub fn datafusion(&self) -> &SessionContext {
+        &self.context
+    }
+}
