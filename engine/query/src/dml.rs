@@ -512,7 +512,9 @@ fn merge_query(
                     MergeInsertKind::Values(rows) => match rows.rows.as_slice() {
                         [row] => row.iter().map(|value| format!("({value})")).collect(),
                         _ => {
-                            return Err(QueryError::NotSupported("INSERT in a MERGE adds one row".to_owned()));
+                            return Err(QueryError::NotSupported(
+                                "INSERT in a MERGE adds one row".to_owned(),
+                            ));
                         }
                     },
                 };

@@ -47,7 +47,7 @@ Examples:
   deltalite inspect trips.dlb
   deltalite scan trips.dlb --columns id,fare --where 'fare > 100' --limit 20
   deltalite export trips.dlb trips.csv
-  deltalite query "SELECT avg(fare) FROM 'trips.dlb'"
+  deltalite query \"SELECT avg(fare) FROM 'trips.dlb'\"
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 damaged data found; 4 done, but rows were lost (salvage).
 Errors have a code: `deltalite explain-error DL-0202` says what it means and what to do.";

@@ -166,7 +166,8 @@ impl Printer {
                     text.push_str(&format!("| {} |\n", cells.join(" | ")));
                 }
                 Text::Html => {
-                    let cells: String = values.map(|(value, _)| format!("<td>{}</td>", html(&value))).collect();
+                    let cells: String =
+                        values.map(|(value, _)| format!("<td>{}</td>", html(&value))).collect();
                     text.push_str(&format!("<tr>{cells}</tr>\n"));
                 }
                 Text::Table | Text::Json => {}
@@ -230,7 +231,10 @@ mod tests {
             "| n | t\\| |\n| --- | --- |\n| 0 | a\\|b\tc<br><d> & \"e\\\\ |\n| 1 | NULL |\n"
         );
         let page = printed(Text::Html, &[odd]);
-        assert!(page.contains("<td>a|b\tc\n&lt;d&gt; &amp; &quot;e\\</td>") && page.ends_with("</tbody></table>\n"));
+        assert!(
+            page.contains("<td>a|b\tc\n&lt;d&gt; &amp; &quot;e\\</td>")
+                && page.ends_with("</tbody></table>\n")
+        );
     }
 
     #[test]

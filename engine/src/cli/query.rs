@@ -112,7 +112,8 @@ impl Arguments {
         }
         let statements = Session::statements(&script).map_err(|e| EngineError::statement(&e, &script))?;
         let shards = deltalite::shards(self.threads.unwrap_or(0))?;
-        let mut options = SessionOptions::default().partitions(shards.len()).shards(shards).catalog(&self.catalog);
+        let mut options =
+            SessionOptions::default().partitions(shards.len()).shards(shards).catalog(&self.catalog);
         if let Some(bytes) = self.memory {
             options = options.memory_bytes(bytes);
         }

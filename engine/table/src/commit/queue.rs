@@ -160,6 +160,19 @@ impl Committer {
         Ok(fresh)
     }
 
+    /// The newest version there is, read anew: it stands on no checkpoint that another process has removed meanwhile.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub(crate) fn reopen(&self) -> Result<Snapshot> {
+        let fresh = Snapshot::open(self.store.as_ref())?;
+        let mut tip = self.tip.lock();
+        if fresh.version() >= tip.version() {
+            *tip = fresh.clone();
+        }
+        Ok(fresh)
+    }
+
     /// Takes in a snapshot if it is newer.
     pub(crate) fn advance(&self, snapshot: Snapshot) {
         let mut tip = self.tip.lock();
@@ -173,7 +186,11 @@ impl Committer {
     /// # Errors
     /// When the medium fails.
     pub(crate) fn checkpoint(&self) -> Result<()> {
-        let written = self.tip().checkpoint(self.store.as_ref())?;
+        let written = match self.tip().checkpoint(self.store.as_ref()) {
+            // Another process has written later checkpoints, and removed the one that the tip stands on.
+            Err(TableError::Missing { .. }) => self.reopen()?.checkpoint(self.store.as_ref())?,
+            written => written?,
+        };
         let newest = written.refresh(self.store.as_ref())?;
         let mut tip = self.tip.lock();
         if newest.version() >= tip.version() {

@@ -109,7 +109,7 @@ impl VacuumTable {
         // First the files, then what is in flight, then the log: whatever is written meanwhile is in one of the latter two.
         let there = data_files(&core.root)?;
         let in_flight: BTreeSet<PathBuf> = core.in_flight.lock().clone();
-        let tip = core.committer.refresh()?;
+        let tip = core.committer.reopen()?;
         let first_kept = self.first_kept(&tip, &temp)?;
         let needed = needed(core, &tip, first_kept)?;
         let known = known(core, &tip)?;
@@ -143,7 +143,7 @@ impl VacuumTable {
                 _ => {}
             }
         }
-        let newest = core.committer.refresh()?;
+        let newest = core.committer.reopen()?;
         newest.checkpoint_with(core.log(), CheckpointOptions { forget_before: first_kept })?;
         retire_checkpoints(core.log(), CHECKPOINTS_KEPT)?;
         self.table.refresh()?;

@@ -21,7 +21,7 @@ use deltalite_table::{DeltaLiteTable, Version};
 use crate::common::{Row, batch, context, ids, open, read, row, rows, schema};
 
 /// States tried unless the environment says otherwise.
-const STATES_DEFAULT: usize = 1500;
+const STATES_DEFAULT: usize = 2000;
 
 /// A real file system whose changes are recorded.
 #[derive(Debug, Clone)]

@@ -496,6 +496,8 @@ impl LogStore for LocalStore {
         let path = file.path(&self.log);
         match self.disk.unlink(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(TableError::io("removing", &path)(e)),
+            // What it refers to may be removed next: a crash must not bring back the one without the other.
+            _ if matches!(file, LogFile::Checkpoint(..)) => self.sync_log(),
             _ => Ok(()),
         }
     }

@@ -80,7 +80,7 @@ pub trait LogStore: Send + Sync + fmt::Debug {
     /// When the medium fails.
     fn put_hint(&self, bytes: &[u8]) -> Result<()>;
 
-    /// Removes a file, if it is there. The caller knows that nobody needs it any more.
+    /// Removes a file, if it is there. The caller knows that nobody needs it any more. The removal of a checkpoint survives a crash.
     ///
     /// # Errors
     /// When the medium fails.
