@@ -79,7 +79,7 @@ impl Names {
 
     /// Opens a table to change it.
     pub(crate) fn open_table(&self, name: &str) -> Result<DeltaLiteTable> {
-        if name.contains('@') && self.split_version(name).1.is_some() {
+        if name.contains('@') && split_version(name).1.is_some() {
             return Err(QueryError::NotSupported("a version of the past can't be changed".to_owned()));
         }
         let path = self.path_of(name)?;
@@ -90,25 +90,12 @@ impl Names {
         Ok(DeltaLiteTable::open(path).context(&self.context).execute()?)
     }
 
-    fn split_version<'a>(&self, name: &'a str) -> (&'a str, Option<At>) {
-        let Some((head, at)) = name.rsplit_once('@') else { return (name, None) };
-        let parsed = at.strip_prefix('v').and_then(|n| n.parse().ok()).map(|n| At::Version(Version(n)));
-        let parsed = parsed.or_else(|| at.strip_prefix('t').and_then(|n| n.parse().ok()).map(At::Timestamp));
-        match parsed {
-            Some(at) => (head, Some(at)),
-            None => (name, None),
-        }
-    }
-
     async fn find(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(known) = self.registered.lock().get(name) {
             return Ok(Some(known.clone()));
         }
-        let (base, at) = self.split_version(name);
-        let path = match self.path_of(base) {
-            Ok(path) => path,
-            Err(_) => return Ok(None),
-        };
+        let (base, at) = split_version(name);
+        let Ok(path) = self.path_of(base) else { return Ok(None) };
         if path.join(LOG_FOLDER).is_dir() {
             let table = DeltaLiteTable::open(&path).context(&self.context).execute()?;
             let table = match at {
@@ -121,7 +108,7 @@ impl Names {
         if at.is_some() || !is_path(base) {
             return Ok(None);
         }
-        if base.ends_with(".dlb") {
+        if Path::new(base).extension().is_some_and(|e| e == "dlb") {
             let files = matching(base)?;
             if files.is_empty() {
                 return Ok(None);
@@ -160,6 +147,17 @@ impl Names {
 enum At {
     Version(Version),
     Timestamp(i64),
+}
+
+/// A name without its version, and that.
+fn split_version(name: &str) -> (&str, Option<At>) {
+    let Some((head, at)) = name.rsplit_once('@') else { return (name, None) };
+    let parsed = at.strip_prefix('v').and_then(|n| n.parse().ok()).map(|n| At::Version(Version(n)));
+    let parsed = parsed.or_else(|| at.strip_prefix('t').and_then(|n| n.parse().ok()).map(At::Timestamp));
+    match parsed {
+        Some(at) => (head, Some(at)),
+        None => (name, None),
+    }
 }
 
 /// Whether a name in FROM is a path.
@@ -227,7 +225,7 @@ impl SchemaProvider for Names {
 
     fn table_exist(&self, name: &str) -> bool {
         self.registered.lock().contains_key(name)
-            || self.path_of(self.split_version(name).0).is_ok_and(|path| path.exists())
+            || self.path_of(split_version(name).0).is_ok_and(|path| path.exists())
     }
 }
 

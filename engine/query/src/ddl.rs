@@ -167,7 +167,7 @@ fn detail(table: &DeltaLiteTable) -> Result<RecordBatch> {
 async fn summarize(session: &Session, table: &str) -> Result<RecordBatch> {
     let names = session.column_names(table).await;
     if names.is_empty() {
-        let known = session.table_names().await;
+        let known = session.table_names();
         return Err(QueryError::name(format!("no table {table:?}"), table, &known, table));
     }
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
@@ -323,10 +323,10 @@ fn field(def: &ColumnDef, data_type: DataType) -> Result<Field> {
     let mut nullable = true;
     for option in &def.options {
         match &option.option {
-            ColumnOption::Null => {}
+            ColumnOption::Null | ColumnOption::Check(_) => {}
             ColumnOption::NotNull | ColumnOption::PrimaryKey(_) => nullable = false,
             ColumnOption::Default(value) => {
-                drop(metadata.insert(CURRENT_DEFAULT.to_owned(), value.to_string()))
+                drop(metadata.insert(CURRENT_DEFAULT.to_owned(), value.to_string()));
             }
             ColumnOption::Comment(comment) => drop(metadata.insert("comment".to_owned(), comment.clone())),
             ColumnOption::Generated { generation_expr: Some(expr), .. } => {
@@ -336,7 +336,6 @@ fn field(def: &ColumnDef, data_type: DataType) -> Result<Field> {
                 metadata.insert(format!("json:{IDENTITY_START}"), "1".to_owned());
                 metadata.insert(format!("json:{IDENTITY_STEP}"), "1".to_owned());
             }
-            ColumnOption::Check(_) | ColumnOption::Unique(_) => {}
             other => {
                 return Err(QueryError::NotSupported(format!("column {}: {other}", def.name)));
             }

@@ -158,18 +158,6 @@ impl Work {
         std::iter::from_fn(move || self.handle.block_on(stream.next()))
     }
 
-    /// Runs a statement again while others' commits contradict it.
-    fn until_committed(&self, mut attempt: impl FnMut() -> Result<RecordBatch>) -> Result<RecordBatch> {
-        for n in 1.. {
-            match attempt() {
-                Err(QueryError::Table(TableError::Conflict(conflict)))
-                    if conflict.remedy == Remedy::RunAgain && n < ATTEMPTS_MAX => {}
-                result => return result,
-            }
-        }
-        count(0)
-    }
-
     fn insert(&self, insert: &Insert) -> Result<RecordBatch> {
         let TableObject::TableName(name) = &insert.table else {
             return Err(QueryError::NotSupported("only a table can be inserted into".to_owned()));
@@ -180,7 +168,7 @@ impl Work {
         };
         let given: Vec<String> = insert.columns.iter().map(name_of).collect();
         let sql = source.to_string();
-        self.until_committed(|| {
+        until_committed(|| {
             let mut txn = table.begin()?;
             let columns = if given.is_empty() { own_columns(&txn) } else { given.clone() };
             let (_, query) = self.plan(&sql)?;
@@ -232,7 +220,7 @@ impl Work {
             return count(table.delete().execute()?.metric("numDeletedRows"));
         };
         let others: String = delete.using.iter().flatten().map(|table| format!(", {table}")).collect();
-        self.until_committed(|| {
+        until_committed(|| {
             let mut txn = table.begin()?;
             let target = self.target(&txn, &name, alias)?;
             let sql = format!("SELECT {} FROM {}{others} WHERE {condition}", target.places(), target.from());
@@ -248,7 +236,7 @@ impl Work {
             }
             let deleted = places.delete(&mut txn, &target.relation)?;
             txn.read_whole_table();
-            self.commit(txn, "DELETE", &condition.to_string())?;
+            commit(txn, "DELETE", &condition.to_string())?;
             count(deleted)
         })
     }
@@ -263,7 +251,7 @@ impl Work {
             None => String::new(),
         };
         let condition = update.selection.as_ref().map_or_else(|| "TRUE".to_owned(), ToString::to_string);
-        self.until_committed(|| {
+        until_committed(|| {
             let mut txn = table.begin()?;
             let target = self.target(&txn, &name, alias)?;
             let columns = changed_columns(&txn, &update.assignments, &target.alias)?;
@@ -292,7 +280,7 @@ impl Work {
             let rows = places.delete(&mut txn, &target.relation)?;
             txn.insert_changed(changed.into_iter().map(Ok))?;
             txn.count("numUpdatedRows", rows);
-            self.commit(txn, "UPDATE", &condition)?;
+            commit(txn, "UPDATE", &condition)?;
             count(rows)
         })
     }
@@ -301,7 +289,7 @@ impl Work {
         let (name, alias) = table_of(&merge.table)?;
         let table = self.session.names().open_table(&name)?;
         let source_alias = alias_of(&merge.source)?;
-        self.until_committed(|| {
+        until_committed(|| {
             let mut txn = table.begin()?;
             let target = self.target(&txn, &name, alias)?;
             let (sql, actions) = merge_query(&txn, &target, merge, &source_alias)?;
@@ -336,14 +324,26 @@ impl Work {
             txn.count("numTargetRowsUpdated", updated);
             txn.count("numTargetRowsDeleted", gone.saturating_sub(updated));
             txn.count("numTargetRowsInserted", inserted);
-            self.commit(txn, "MERGE", &merge.on.to_string())?;
+            commit(txn, "MERGE", &merge.on.to_string())?;
             count(gone + inserted)
         })
     }
+}
 
-    fn commit(&self, txn: OptimisticTransaction, operation: &str, predicate: &str) -> Result<Outcome> {
-        Ok(txn.commit(operation, [("predicate", predicate)])?)
+/// Runs a statement again while others' commits contradict it.
+fn until_committed(mut attempt: impl FnMut() -> Result<RecordBatch>) -> Result<RecordBatch> {
+    for n in 1.. {
+        match attempt() {
+            Err(QueryError::Table(TableError::Conflict(conflict)))
+                if conflict.remedy == Remedy::RunAgain && n < ATTEMPTS_MAX => {}
+            result => return result,
+        }
     }
+    count(0)
+}
+
+fn commit(txn: OptimisticTransaction, operation: &str, predicate: &str) -> Result<Outcome> {
+    Ok(txn.commit(operation, [("predicate", predicate)])?)
 }
 
 fn into_table(error: QueryError) -> TableError {

@@ -69,8 +69,7 @@ impl Query {
         context: Arc<TaskContext>,
         timeout: Option<Duration>,
     ) -> Self {
-        let kind = Kind::Plan { plan: plan.clone(), context };
-        Self { schema: plan.schema(), text: text.into(), timeout, kind }
+        Self { schema: plan.schema(), text: text.into(), timeout, kind: Kind::Plan { plan, context } }
     }
 
     pub(crate) fn done(text: &str, batch: RecordBatch) -> Self {

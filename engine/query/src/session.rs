@@ -219,7 +219,7 @@ impl Session {
     }
 
     /// Names of tables, for completion.
-    pub async fn table_names(&self) -> Vec<String> {
+    pub fn table_names(&self) -> Vec<String> {
         self.names.table_names()
     }
 

@@ -233,10 +233,10 @@ impl Reader<'_> {
                 self.checked(&expr, span, Predicate::In { column, values, negated })
             }
             Expr::Like { negated, any: false, expr, pattern, escape_char } => {
-                self.like(&expr, span, &pattern, escape_char, negated, false)
+                self.like(&expr, span, &pattern, escape_char.map(|e| e.value), negated, false)
             }
             Expr::ILike { negated, any: false, expr, pattern, escape_char } => {
-                self.like(&expr, span, &pattern, escape_char, negated, true)
+                self.like(&expr, span, &pattern, escape_char.map(|e| e.value), negated, true)
             }
             _ => self.error(
                 span,

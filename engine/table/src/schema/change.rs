@@ -60,7 +60,7 @@ impl TableSchema {
         let whole = self.arrow().fields().iter().any(|f| f.name() == path);
         let parts: Vec<&str> = if whole { vec![path] } else { path.split('.').collect() };
         let fields = descend(self, self.arrow().fields(), &parts, change)?;
-        Self::of_arrow(Schema::new(fields))
+        Self::of_arrow(&Schema::new(fields))
     }
 
     fn with_field(&self, path: &str, change: impl FnOnce(&Field) -> Result<Field>) -> Result<Self> {
@@ -299,14 +299,13 @@ fn widens(from: &DataType, to: &DataType) -> bool {
         UInt64,
     };
     match (from, to) {
-        (Int8, Int16 | Int32 | Int64)
-        | (Int16, Int32 | Int64)
-        | (Int32, Int64)
+        (Int8, Int16 | Int32 | Int64 | Float64)
+        | (Int16, Int32 | Int64 | Float64)
+        | (Int32, Int64 | Float64)
         | (UInt8, UInt16 | UInt32 | UInt64 | Int16 | Int32 | Int64)
         | (UInt16, UInt32 | UInt64 | Int32 | Int64)
         | (UInt32, UInt64 | Int64)
         | (Float32, Float64)
-        | (Int8 | Int16 | Int32, Float64)
         | (Date32, Timestamp(_, None)) => true,
         (Decimal128(p, s), Decimal128(q, t)) => t >= s && q - p >= (t - s) as u8 && q >= p,
         _ => false,

@@ -32,36 +32,47 @@ pub trait Expression: Send + Sync + Debug {
 pub struct Literals;
 
 #[derive(Debug)]
-struct Constant(Option<String>);
+struct Constant(Value);
+
+/// What a literal says.
+#[derive(Debug)]
+enum Value {
+    Null,
+    Text(String),
+}
 
 impl Expressions for Literals {
     fn compile(&self, sql: &str, _schema: &SchemaRef) -> Result<Arc<dyn Expression>> {
-        let text = literal_text(sql).ok_or_else(|| {
+        let value = literal_of(sql).ok_or_else(|| {
             let detail = format!(
                 "{sql:?} is more than a literal; open the table through a SQL session, or give a context with expressions"
             );
             TableError::invalid("understanding an expression", detail)
         })?;
-        Ok(Arc::new(Constant(text)))
+        Ok(Arc::new(Constant(value)))
     }
 }
 
 impl Expression for Constant {
     fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef> {
-        let texts = std::iter::repeat_n(self.0.as_deref(), batch.num_rows());
+        let text = match &self.0 {
+            Value::Null => None,
+            Value::Text(text) => Some(text.as_str()),
+        };
+        let texts = std::iter::repeat_n(text, batch.num_rows());
         Ok(Arc::new(texts.collect::<StringArray>()))
     }
 }
 
-/// The text of a literal, `None` inside for NULL; `None` for what is no literal.
-fn literal_text(sql: &str) -> Option<Option<String>> {
+/// What a literal says; `None` for what is none.
+fn literal_of(sql: &str) -> Option<Value> {
     let sql = sql.trim();
     let upper = sql.to_ascii_uppercase();
     if upper == "NULL" {
-        return Some(None);
+        return Some(Value::Null);
     }
     if matches!(upper.as_str(), "TRUE" | "FALSE") || sql.parse::<f64>().is_ok_and(f64::is_finite) {
-        return Some(Some(sql.to_ascii_lowercase()));
+        return Some(Value::Text(sql.to_ascii_lowercase()));
     }
     let quoted = ["DATE", "TIMESTAMP"]
         .iter()
@@ -69,7 +80,7 @@ fn literal_text(sql: &str) -> Option<Option<String>> {
         .map_or(sql, |keyword| sql[keyword.len()..].trim_start());
     let inner = quoted.strip_prefix('\'')?.strip_suffix('\'')?;
     let unescaped = inner.replace("''", "\u{0}");
-    (!unescaped.contains('\'')).then(|| Some(unescaped.replace('\u{0}', "'")))
+    (!unescaped.contains('\'')).then(|| Value::Text(unescaped.replace('\u{0}', "'")))
 }
 
 /// A literal as the one row of an array.
@@ -77,12 +88,14 @@ fn literal_text(sql: &str) -> Option<Option<String>> {
 /// # Errors
 /// When the text is no literal of that type.
 pub(super) fn literal(sql: &str, data_type: &DataType) -> Result<ArrayRef> {
-    let text = literal_text(sql).ok_or_else(|| {
+    let value = literal_of(sql).ok_or_else(|| {
         TableError::invalid("reading a default", format!("{sql:?} is no literal of type {data_type}"))
     })?;
-    match text {
-        None => Ok(new_null_array(data_type, 1)),
-        Some(text) => exactly(&StringArray::from(vec![text]), data_type, || format!("{sql} as {data_type}")),
+    match value {
+        Value::Null => Ok(new_null_array(data_type, 1)),
+        Value::Text(text) => {
+            exactly(&StringArray::from(vec![text]), data_type, || format!("{sql} as {data_type}"))
+        }
     }
 }
 

@@ -53,12 +53,12 @@ impl TableSchema {
         };
         let fields: Vec<FieldRef> = arrow.fields().iter().map(strip).collect();
         let numbered = SchemaDefinition::assign_ids(&Schema::new(fields))?;
-        Self::of_arrow(numbered.arrow().as_ref().clone())
+        Self::of_arrow(numbered.arrow())
     }
 
     /// A schema whose fields have their ids.
-    pub(super) fn of_arrow(arrow: Schema) -> Result<Self> {
-        SchemaDefinition::assign_ids(&arrow)?;
+    pub(super) fn of_arrow(arrow: &Schema) -> Result<Self> {
+        SchemaDefinition::assign_ids(arrow)?;
         Ok(Self { arrow: Arc::new(Schema::new(arrow.fields().clone())), evolved: Arc::default() })
     }
 
@@ -67,7 +67,7 @@ impl TableSchema {
     /// # Errors
     /// When it is not in Delta's form, or has types that this version does not know.
     pub fn parse(text: &str) -> Result<Self> {
-        Self::of_arrow(json::parse(text)?)
+        Self::of_arrow(&json::parse(text)?)
     }
 
     /// It in Delta's form.

@@ -217,7 +217,7 @@ fn in_use(schema: &TableSchema, metadata: &Metadata, base: &TableSnapshot) -> Re
             text.split(|c: char| !c.is_alphanumeric() && c != '_')
                 .any(|word| word.eq_ignore_ascii_case(field.name()))
         };
-        if texts.iter().any(|text| is_word(text)) {
+        if texts.iter().any(is_word) {
             used.push(field.name().clone());
         }
     }

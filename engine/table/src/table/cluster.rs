@@ -100,7 +100,9 @@ fn to_hilbert(point: &mut [u32]) {
         }
         q >>= 1;
     }
-    point.iter_mut().for_each(|coordinate| *coordinate ^= t);
+    for coordinate in point {
+        *coordinate ^= t;
+    }
 }
 
 #[cfg(test)]

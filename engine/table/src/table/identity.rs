@@ -18,7 +18,10 @@ const LEASE: u64 = 10_000;
 /// The next value of a column, and how many are left of the lease.
 type Lease = (i64, u64);
 
-static LEASES: LazyLock<Mutex<HashMap<(PathBuf, String, String), Lease>>> = LazyLock::new(Mutex::default);
+/// A table's folder, its id, the column.
+type Key = (PathBuf, String, String);
+
+static LEASES: LazyLock<Mutex<HashMap<Key, Lease>>> = LazyLock::new(Mutex::default);
 
 /// Takes as many values of an identity column as there are rows; returns the first.
 ///

@@ -103,10 +103,6 @@ impl Keys {
         Ok(Some(Self { encoder: KeyEncoder::new(base, &columns)? }))
     }
 
-    pub(crate) fn begin(&self) -> AddedKeys {
-        AddedKeys::default()
-    }
-
     /// Takes in the keys of rows.
     ///
     /// # Errors
@@ -208,7 +204,7 @@ pub(crate) fn check_all(base: &Arc<TableSnapshot>, columns: &[String]) -> Result
         }
     }
     let keys = Keys { encoder: KeyEncoder::new(base, columns)? };
-    let mut all = keys.begin();
+    let mut all = AddedKeys::default();
     for batch in base.scan().columns(columns.to_vec()).execute()? {
         keys.gather(&batch?, &mut all)?;
     }

@@ -27,6 +27,14 @@ enum Matched {
     Delete,
 }
 
+/// What becomes of rows of the table that no row of the source has the key of.
+#[derive(Debug, Clone, PartialEq)]
+enum Unmatched {
+    Keep,
+    Delete,
+    DeleteIf(Predicate),
+}
+
 /// Merging rows into a table, by the values of some columns.
 ///
 /// The source is kept in memory, once, with a hash of each of its keys; the table's key columns are read file by file, and of rows that
@@ -40,7 +48,7 @@ pub struct MergeRows {
     matched: Matched,
     matched_if: Option<Predicate>,
     insert: bool,
-    delete_unmatched: Option<Option<Predicate>>,
+    unmatched: Unmatched,
 }
 
 impl DeltaLiteTable {
@@ -66,7 +74,7 @@ impl DeltaLiteTable {
             matched: Matched::default(),
             matched_if: None,
             insert: false,
-            delete_unmatched: None,
+            unmatched: Unmatched::Keep,
         }
     }
 }
@@ -104,7 +112,7 @@ impl MergeRows {
 
     /// Rows of the table whose key is not in the source go; with a condition, only those for which it is true.
     pub fn when_not_matched_by_source_delete(mut self, predicate: Option<Predicate>) -> Self {
-        self.delete_unmatched = Some(predicate);
+        self.unmatched = predicate.map_or(Unmatched::Delete, Unmatched::DeleteIf);
         self
     }
 
@@ -160,9 +168,10 @@ impl MergeRows {
             for batch in scan.of_files(one(&file))? {
                 let batch = batch?;
                 let applies = mask(self.matched_if.as_ref(), &batch)?;
-                let unmatched = match &self.delete_unmatched {
-                    Some(predicate) => mask(predicate.as_ref(), &batch)?,
-                    None => BooleanArray::from(vec![false; batch.num_rows()]),
+                let unmatched = match &self.unmatched {
+                    Unmatched::Keep => BooleanArray::from(vec![false; batch.num_rows()]),
+                    Unmatched::Delete => mask(None, &batch)?,
+                    Unmatched::DeleteIf(predicate) => mask(Some(predicate), &batch)?,
                 };
                 let encoded = encoder.encode(&batch)?;
                 for ((at, key), number) in encoded.iter().enumerate().zip(row_numbers(&batch)) {
@@ -172,7 +181,9 @@ impl MergeRows {
                         }
                         continue;
                     };
-                    matches.iter().for_each(|m| met[*m as usize] = true);
+                    for m in matches {
+                        met[*m as usize] = true;
+                    }
                     if !applies.value(at) || self.matched == Matched::Keep {
                         continue;
                     }
@@ -195,7 +206,7 @@ impl MergeRows {
                 }
             }
             if !updated.is_empty() {
-                changed.extend(self.update(&base, &file, source, &updated, &columns)?);
+                changed.extend(updated_rows(&base, &file, source, &updated, &columns)?);
             }
             if !gone.is_empty() {
                 txn.delete_rows(&file, &gone)?;
@@ -217,7 +228,11 @@ impl MergeRows {
 
     fn key_and_condition_columns(&self, base: &super::TableSnapshot) -> Vec<String> {
         let mut columns = self.on.clone();
-        let conditions = self.matched_if.iter().chain(self.delete_unmatched.iter().flatten());
+        let unmatched = match &self.unmatched {
+            Unmatched::DeleteIf(predicate) => Some(predicate),
+            Unmatched::Keep | Unmatched::Delete => None,
+        };
+        let conditions = self.matched_if.iter().chain(unmatched);
         for path in conditions.flat_map(Predicate::columns) {
             let name = path.split('.').next().unwrap_or(path);
             let name = if base.schema.column(path).is_ok() { path } else { name };
@@ -226,55 +241,6 @@ impl MergeRows {
             }
         }
         columns
-    }
-
-    /// Rows of a file as they become: `(row of the file, row of the source)`, in the file's order.
-    fn update(
-        &self,
-        base: &Arc<super::TableSnapshot>,
-        file: &super::TableFile,
-        source: &RecordBatch,
-        updated: &[(u64, u32)],
-        columns: &[&str],
-    ) -> Result<Vec<RecordBatch>> {
-        let wanted: Rows = updated.iter().map(|(row, _)| *row).collect();
-        let mut next = updated.iter();
-        let mut out = Vec::new();
-        for batch in base.scan().row_numbers(ROW).of_files(one(file))? {
-            let mut batch = batch?;
-            let keep: BooleanArray = row_numbers(&batch).map(|n| Some(wanted.contains(n))).collect();
-            batch.remove_column(batch.num_columns() - 1);
-            let old = arrow_select::filter::filter_record_batch(&batch, &keep)
-                .map_err(TableError::compute("taking the rows to be changed"))?;
-            let from: Vec<u32> = next.by_ref().take(old.num_rows()).map(|(_, row)| *row).collect();
-            if from.is_empty() {
-                continue;
-            }
-            let from = UInt32Array::from(from);
-            let arrays = base
-                .schema
-                .arrow()
-                .fields()
-                .iter()
-                .enumerate()
-                .filter(|(_, f)| !f.metadata().contains_key(crate::schema::GENERATION_EXPRESSION))
-                .map(|(at, field)| {
-                    let array = match source.column_by_name(field.name()) {
-                        Some(new) if columns.contains(&field.name().as_str()) => {
-                            arrow_select::take::take(new, &from, None)
-                                .map_err(TableError::compute("taking the rows to be merged"))?
-                        }
-                        _ => old.column(at).clone(),
-                    };
-                    Ok((field.name().clone(), fit(&array, field)?, true))
-                })
-                .collect::<Result<Vec<(String, ArrayRef, bool)>>>()?;
-            out.push(
-                RecordBatch::try_from_iter_with_nullable(arrays)
-                    .map_err(TableError::compute("changing rows"))?,
-            );
-        }
-        Ok(out)
     }
 }
 
@@ -285,4 +251,51 @@ fn mask(predicate: Option<&Predicate>, batch: &RecordBatch) -> Result<BooleanArr
     let Some(predicate) = predicate else { return Ok(BooleanArray::from(vec![true; batch.num_rows()])) };
     let found = deltalite_format::predicate::bind(predicate, &batch.schema())?.evaluate_batch(batch)?;
     Ok((0..batch.num_rows()).map(|row| Some(found.get(row))).collect())
+}
+
+/// Rows of a file as they become: `(row of the file, row of the source)`, in the file's order.
+fn updated_rows(
+    base: &Arc<super::TableSnapshot>,
+    file: &super::TableFile,
+    source: &RecordBatch,
+    updated: &[(u64, u32)],
+    columns: &[&str],
+) -> Result<Vec<RecordBatch>> {
+    let wanted: Rows = updated.iter().map(|(row, _)| *row).collect();
+    let mut next = updated.iter();
+    let mut out = Vec::new();
+    for batch in base.scan().row_numbers(ROW).of_files(one(file))? {
+        let mut batch = batch?;
+        let keep: BooleanArray = row_numbers(&batch).map(|n| Some(wanted.contains(n))).collect();
+        batch.remove_column(batch.num_columns() - 1);
+        let old = arrow_select::filter::filter_record_batch(&batch, &keep)
+            .map_err(TableError::compute("taking the rows to be changed"))?;
+        let from: Vec<u32> = next.by_ref().take(old.num_rows()).map(|(_, row)| *row).collect();
+        if from.is_empty() {
+            continue;
+        }
+        let from = UInt32Array::from(from);
+        let arrays = base
+            .schema
+            .arrow()
+            .fields()
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| !f.metadata().contains_key(crate::schema::GENERATION_EXPRESSION))
+            .map(|(at, field)| {
+                let array = match source.column_by_name(field.name()) {
+                    Some(new) if columns.contains(&field.name().as_str()) => {
+                        arrow_select::take::take(new, &from, None)
+                            .map_err(TableError::compute("taking the rows to be merged"))?
+                    }
+                    _ => old.column(at).clone(),
+                };
+                Ok((field.name().clone(), fit(&array, field)?, true))
+            })
+            .collect::<Result<Vec<(String, ArrayRef, bool)>>>()?;
+        out.push(
+            RecordBatch::try_from_iter_with_nullable(arrays).map_err(TableError::compute("changing rows"))?,
+        );
+    }
+    Ok(out)
 }

@@ -115,7 +115,7 @@ impl TableScan {
     pub(crate) fn of_files(self, files: &[TableFile]) -> Result<TableStream> {
         let mut schema = self.schema()?;
         if files.is_empty() {
-            return Ok(TableStream { stream: None, schema, _snapshot: self.snapshot });
+            return Ok(TableStream { stream: None, schema, snapshot: self.snapshot });
         }
         let open = files.iter().map(TableFile::open).collect::<Result<Vec<_>>>()?;
         let mut scan = Scan::over(open).ordered(self.ordered).decode_on(self.decode_on);
@@ -136,7 +136,7 @@ impl TableScan {
         }
         let stream = scan.start(&self.snapshot.core.context.shards)?;
         schema.clone_from(stream.schema());
-        Ok(TableStream { stream: Some(stream), schema, _snapshot: self.snapshot })
+        Ok(TableStream { stream: Some(stream), schema, snapshot: self.snapshot })
     }
 
     /// The schema of the batches.
@@ -165,13 +165,18 @@ pub struct TableStream {
     stream: Option<ScanStream>,
     schema: SchemaRef,
     /// Keeps the files.
-    _snapshot: Arc<TableSnapshot>,
+    snapshot: Arc<TableSnapshot>,
 }
 
 impl TableStream {
     /// The batches' schema.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// The version that is read.
+    pub fn snapshot(&self) -> &Arc<TableSnapshot> {
+        &self.snapshot
     }
 
     /// What the scan did so far; nothing if there was nothing to read.
@@ -184,7 +189,7 @@ impl TableStream {
         AsyncTableStream {
             stream: self.stream.map(ScanStream::into_async),
             schema: self.schema,
-            _snapshot: self._snapshot,
+            snapshot: self.snapshot,
         }
     }
 
@@ -213,10 +218,15 @@ impl Iterator for TableStream {
 pub struct AsyncTableStream {
     stream: Option<AsyncScan>,
     schema: SchemaRef,
-    _snapshot: Arc<TableSnapshot>,
+    snapshot: Arc<TableSnapshot>,
 }
 
 impl AsyncTableStream {
+    /// The version that is read.
+    pub fn snapshot(&self) -> &Arc<TableSnapshot> {
+        &self.snapshot
+    }
+
     /// The batches' schema.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema

@@ -9,7 +9,7 @@ use deltalite_format::WriterOptions;
 use deltalite_format::predicate::Predicate;
 
 use super::identity;
-use super::keys::Keys;
+use super::keys::{AddedKeys, Keys};
 use super::snapshot::{TableFile, TableSnapshot};
 use super::update::changed_tag;
 use crate::commit::Pending;
@@ -197,7 +197,7 @@ impl OptimisticTransaction {
         }
         let base = self.base.clone();
         let mut identity = |column: &str, rows: u64| identity::take(&base, column, rows);
-        let mut added = self.keys.as_ref().map(Keys::begin);
+        let mut added = self.keys.as_ref().map(|_| AddedKeys::default());
         for batch in batches {
             let rows = preparer.prepare(&batch?, &mut identity)?;
             if let (Some(keys), Some(added)) = (&self.keys, &mut added) {
@@ -389,7 +389,7 @@ impl OptimisticTransaction {
             return Ok(unchanged);
         }
         let Self { base, txn, mut info, files, folders, metrics, .. } = self;
-        info.operation = operation.to_owned();
+        operation.clone_into(&mut info.operation);
         info.operation_parameters = parameters.into_iter().map(|(k, v)| (k, Some(v))).collect();
         let texts: Vec<(&str, String)> = metrics.iter().map(|(k, v)| (*k, v.to_string())).collect();
         info.operation_metrics = Some(texts.iter().map(|(k, v)| (*k, Some(v.as_str()))).collect());

@@ -268,7 +268,8 @@ fn data_files(root: &Path) -> Result<Vec<(PathBuf, u64)>> {
                 if !text.starts_with('_') && !text.starts_with('.') {
                     folders.push(relative);
                 }
-            } else if text.ends_with(".dlb") || text.starts_with("deletion_vector_") {
+            } else if relative.extension().is_some_and(|e| e == "dlb") || text.starts_with("deletion_vector_")
+            {
                 let bytes = entry.metadata().map_or(0, |m| m.len());
                 found.push((relative, bytes));
             }
