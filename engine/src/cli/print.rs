@@ -226,11 +226,11 @@ mod tests {
     fn special_characters_are_escaped() {
         let odd = batch(&[Some("a|b\tc\n<d> & \"e\\"), None]);
         assert_eq!(
-            printed(Text::Tsv, &std::slice::from_ref(&odd)),
+            printed(Text::Tsv, std::slice::from_ref(&odd)),
             "n\tt|\n0\ta|b\\tc\\n<d> & \"e\\\\\n1\t\\N\n"
         );
         assert_eq!(
-            printed(Text::Markdown, &std::slice::from_ref(&odd)),
+            printed(Text::Markdown, std::slice::from_ref(&odd)),
             "| n | t\\| |\n| --- | --- |\n| 0 | a\\|b\tc<br><d> & \"e\\\\ |\n| 1 | NULL |\n"
         );
         let page = printed(Text::Html, &[odd]);
