@@ -19,6 +19,11 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/deltalite/target
 REPORT_DIR := $(CURDIR)/target/report
 DATA_DIR := $(CURDIR)/target/bench-data
 
+# Python packages for the tests of our own and as peers of the benchmarks.
+VENV := $(HOME)/.cache/deltalite/venv-1
+PYTHON ?= python3
+PYTHON_PACKAGES := pytest==9.2.0 pyarrow==26.0.1 polars==2.1.0 pandas==3.1.1 duckdb==2.0.0 deltalake==1.6.6 maturin==1.16.0
+
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HAS_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
@@ -33,7 +38,7 @@ demo: system ## Generate TPC-H lineitem, compare DeltaLite with Parquet, write t
 	$(CARGO) run --release -p deltalite-bench -- demo --sf $(SF) --data-dir $(DATA_DIR) --report-dir $(REPORT_DIR)
 
 .PHONY: test
-test: fmt-check clippy doc-check unit-test doc-test peers-check ## Formatting, lints as errors, docs without warnings, all tests
+test: fmt-check clippy doc-check unit-test doc-test python-test peers-check ## Formatting, lints as errors, docs without warnings, all tests
 
 .PHONY: bench
 bench: system-peers ## Compare with every peer, Vortex included; writes target/report (BENCH_ARGS=…)
@@ -41,9 +46,9 @@ bench: system-peers ## Compare with every peer, Vortex included; writes target/r
 	$(CARGO) run --release -p deltalite-bench --features peers -- run --data-dir $(DATA_DIR) --report-dir $(REPORT_DIR) --sf $(SF) $(BENCH_ARGS)
 
 .PHONY: bench-tables
-bench-tables: system ## Measure tables: log, opening, committing; writes target/report/tables.json (TABLES_ARGS=--quick)
+bench-tables: system $(VENV)/made ## Measure tables beside DuckDB, DataFusion, deltalake; writes target/report/tables.json (TABLES_ARGS=--quick)
 	@mkdir -p $(REPORT_DIR)
-	$(CARGO) run --release -p deltalite-bench -- tables --data-dir $(DATA_DIR) --report-dir $(REPORT_DIR) $(TABLES_ARGS)
+	$(CARGO) run --release -p deltalite-bench -- tables --data-dir $(DATA_DIR) --report-dir $(REPORT_DIR) --python $(VENV)/bin/python $(TABLES_ARGS)
 
 .PHONY: build
 build: system ## Build the deltalite binary with the release profile
@@ -53,6 +58,10 @@ build: system ## Build the deltalite binary with the release profile
 .PHONY: install
 install: system ## Install the deltalite binary with cargo install
 	$(CARGO) install --path engine --locked
+
+.PHONY: wheel
+wheel: system $(VENV)/made ## Build the Python package; the wheel is in target/wheels
+	cd engine/python && $(VENV)/bin/maturin build --release --out $(CURDIR)/target/wheels
 
 ##@ The steps of `make test`
 
@@ -79,6 +88,19 @@ endif
 .PHONY: doc-test
 doc-test: system ## Examples in the documentation
 	$(CARGO) test --workspace --doc
+
+.PHONY: python-test
+python-test: system $(VENV)/made ## The Python package, with pytest
+	$(CARGO) build --workspace --lib --tests
+	@mkdir -p target/python
+	cp -r engine/python/python/deltalite target/python/
+	cp $(CARGO_TARGET_DIR)/debug/lib_deltalite.so target/python/deltalite/_deltalite.abi3.so
+	PYTHONPATH=$(CURDIR)/target/python $(VENV)/bin/python -m pytest -q -p no:cacheprovider engine/python/tests
+
+$(VENV)/made:
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet $(PYTHON_PACKAGES)
+	@touch $@
 
 .PHONY: peers-check
 peers-check: system ## Lint the adapters of the heavy peers, where their build requirement is installed
@@ -112,6 +134,7 @@ clean-data: ## Remove generated data and reports of this clone
 system: ## Install missing system packages: libhwloc-dev, pkg-config, a C compiler
 	@need=; \
 	command -v cc >/dev/null || need="$$need build-essential"; \
+	command -v $(PYTHON) >/dev/null && $(PYTHON) -c "import ensurepip" 2>/dev/null || need="$$need python3-venv"; \
 	command -v pkg-config >/dev/null || need="$$need pkg-config"; \
 	{ command -v pkg-config >/dev/null && pkg-config --exists hwloc; } || need="$$need libhwloc-dev"; \
 	if [ -n "$$need" ]; then $(MAKE) --no-print-directory apt-install PACKAGES="$$need"; fi

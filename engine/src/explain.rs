@@ -213,6 +213,10 @@ const CODES: &[(&str, &str)] = &[
     ),
     ("DL-0705", "The statement took longer than the session allows. Raise --timeout, or narrow the query."),
     ("DL-0706", "Planning or running the query failed; the message has the reason."),
+    (
+        "DL-0707",
+        "A statement that changes tables was cancelled, by Ctrl-C or because its client went away, before it committed. Nothing was changed.",
+    ),
 ];
 
 /// The explanation of a code, case-insensitively.

@@ -1,5 +1,6 @@
 //! Statements about tables: making, changing, dropping, maintaining, describing them.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use deltalite_table::schema::{CURRENT_DEFAULT, GENERATION_EXPRESSION, IDENTITY_S
 use deltalite_table::table::alter::Change;
 use deltalite_table::{DeltaLiteTable, TableError, Version};
 
-use crate::dml::{blocking, count, ident, name_of, open};
+use crate::cancel;
+use crate::dml::{batches, blocking, count, ident, into_table, name_of, open};
 use crate::error::{QueryError, Result};
 use crate::pushdown::predicate_of;
 use crate::session::Session;
@@ -31,6 +33,12 @@ fn table_of_columns<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<Re
 
 fn text(values: impl IntoIterator<Item = Option<String>>) -> ArrayRef {
     Arc::new(values.into_iter().collect::<StringArray>())
+}
+
+fn remove_table(folder: &Path) -> Result<()> {
+    std::fs::remove_dir_all(folder).map_err(|source| {
+        QueryError::Table(TableError::Io { what: "removing", path: folder.to_owned(), source })
+    })
 }
 
 /// Runs a statement that DataFusion does not have.
@@ -252,7 +260,7 @@ pub(crate) async fn create(session: &Session, sql: &str, shown: &str) -> Result<
         return Ok(None);
     }
     let name = name_of(&create.name);
-    let path = match &create.location {
+    let path: PathBuf = match &create.location {
         Some(location) => location.into(),
         None => session.names().path_of(&name)?,
     };
@@ -284,19 +292,29 @@ pub(crate) async fn create(session: &Session, sql: &str, shown: &str) -> Result<
         }
         new = new.if_not_exists();
     }
-    let table = blocking(move || Ok(new.execute()?)).await?;
-    let Some(query) = query else { return count(0).map(Some) };
-    let mut stream = query.into_stream()?;
+    let Some(query) = query else {
+        blocking(move || Ok(new.execute()?)).await?;
+        return count(0).map(Some);
+    };
+    let is_new = !path.exists();
+    let stream = query.into_stream()?;
     let handle = tokio::runtime::Handle::current();
+    let (_waiting, stop) = cancel::pair();
     let rows = blocking(move || {
-        use futures::StreamExt;
-        let mut txn = table.begin()?;
-        let batches = std::iter::from_fn(|| handle.block_on(stream.next())).map(|batch| {
-            batch.map_err(|e| TableError::Invalid { what: "computing rows", detail: e.to_string() })
-        });
-        let rows = txn.insert(batches)?;
-        txn.commit("CREATE TABLE AS SELECT", [])?;
-        Ok(rows)
+        let table = new.execute()?;
+        let filled = (|| {
+            let mut txn = table.begin()?;
+            let rows = txn.insert(batches(stream, handle, stop.clone()).map(|b| b.map_err(into_table)))?;
+            stop.check()?;
+            txn.commit("CREATE TABLE AS SELECT", [])?;
+            Ok(rows)
+        })();
+        if filled.is_err() && is_new {
+            // There was no table before, and there is none without its rows. What the rows failed of is what to tell.
+            drop(table);
+            let _ = remove_table(&path);
+        }
+        filled
     })
     .await?;
     count(rows).map(Some)
@@ -409,9 +427,8 @@ pub(crate) async fn run_statement(
                 match session.names().open_table(&name) {
                     Ok(table) => {
                         let folder = table.path().to_owned();
-                        std::fs::remove_dir_all(&folder).map_err(|source| {
-                            QueryError::Table(TableError::Io { what: "removing", path: folder, source })
-                        })?;
+                        drop(table);
+                        remove_table(&folder)?;
                     }
                     Err(QueryError::Name { .. }) if if_exists => {}
                     Err(error) => return Err(error),

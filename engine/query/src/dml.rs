@@ -25,10 +25,11 @@ use deltalite_format::predicate::Predicate;
 use deltalite_table::schema::GENERATION_EXPRESSION;
 use deltalite_table::txn::Rows;
 use deltalite_table::txn::conflict::Remedy;
-use deltalite_table::{DeltaLiteTable, OptimisticTransaction, Outcome, TableError};
+use deltalite_table::{DeltaLiteTable, OptimisticTransaction, TableError};
 use futures::StreamExt;
 use tokio::runtime::Handle;
 
+use crate::cancel::{self, Stop};
 use crate::ddl;
 use crate::error::{QueryError, Result};
 use crate::provider::{Relation, RelationProvider};
@@ -55,7 +56,8 @@ pub(crate) async fn run(session: &Session, text: &str, shown: &str) -> Result<Op
         return Ok(None);
     }
     let Some(statement) = statements.pop() else { return Ok(None) };
-    let work = Work { session: session.clone(), handle: Handle::current(), shown: shown.to_owned() };
+    let (_waiting, stop) = cancel::pair();
+    let work = Work { session: session.clone(), handle: Handle::current(), shown: shown.to_owned(), stop };
     match statement {
         Statement::Insert(insert) => blocking(move || work.insert(&insert)).await.map(Some),
         Statement::Delete(delete) => blocking(move || work.delete(&delete)).await.map(Some),
@@ -99,11 +101,29 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// Batches of a stream, one after the other, on this thread, until nobody waits for them.
+pub(crate) fn batches(
+    mut stream: QueryStream,
+    handle: Handle,
+    mut stop: Stop,
+) -> impl Iterator<Item = Result<RecordBatch>> {
+    std::iter::from_fn(move || {
+        handle.block_on(async {
+            tokio::select! {
+                biased;
+                () = stop.asked() => Some(Err(QueryError::Cancelled)),
+                batch = stream.next() => batch,
+            }
+        })
+    })
+}
+
 /// A statement at work, on a thread that may wait.
 struct Work {
     session: Session,
     handle: Handle,
     shown: String,
+    stop: Stop,
 }
 
 /// A table that a statement changes, under a name of its own while it does.
@@ -154,8 +174,13 @@ impl Work {
     }
 
     /// Batches of a stream, one after the other, on this thread.
-    fn batches(&self, mut stream: QueryStream) -> impl Iterator<Item = Result<RecordBatch>> + '_ {
-        std::iter::from_fn(move || self.handle.block_on(stream.next()))
+    fn batches(&self, stream: QueryStream) -> impl Iterator<Item = Result<RecordBatch>> + use<> {
+        batches(stream, self.handle.clone(), self.stop.clone())
+    }
+
+    fn commit(&self, txn: OptimisticTransaction, operation: &'static str, predicate: &str) -> Result<()> {
+        self.stop.check()?;
+        Ok(txn.commit(operation, [("predicate", predicate)]).map(drop)?)
     }
 
     fn insert(&self, insert: &Insert) -> Result<RecordBatch> {
@@ -204,6 +229,7 @@ impl Work {
             });
             let rows = txn.insert(renamed)?;
             let mode = if insert.overwrite { "Overwrite" } else { "Append" };
+            self.stop.check()?;
             txn.commit("WRITE", [("mode", mode)])?;
             count(rows)
         })
@@ -236,7 +262,7 @@ impl Work {
             }
             let deleted = places.delete(&mut txn, &target.relation)?;
             txn.read_whole_table();
-            commit(txn, "DELETE", &condition.to_string())?;
+            self.commit(txn, "DELETE", &condition.to_string())?;
             count(deleted)
         })
     }
@@ -280,7 +306,7 @@ impl Work {
             let rows = places.delete(&mut txn, &target.relation)?;
             txn.insert_changed(changed.into_iter().map(Ok))?;
             txn.count("numUpdatedRows", rows);
-            commit(txn, "UPDATE", &condition)?;
+            self.commit(txn, "UPDATE", &condition)?;
             count(rows)
         })
     }
@@ -324,7 +350,7 @@ impl Work {
             txn.count("numTargetRowsUpdated", updated);
             txn.count("numTargetRowsDeleted", gone.saturating_sub(updated));
             txn.count("numTargetRowsInserted", inserted);
-            commit(txn, "MERGE", &merge.on.to_string())?;
+            self.commit(txn, "MERGE", &merge.on.to_string())?;
             count(gone + inserted)
         })
     }
@@ -342,11 +368,7 @@ fn until_committed(mut attempt: impl FnMut() -> Result<RecordBatch>) -> Result<R
     count(0)
 }
 
-fn commit(txn: OptimisticTransaction, operation: &str, predicate: &str) -> Result<Outcome> {
-    Ok(txn.commit(operation, [("predicate", predicate)])?)
-}
-
-fn into_table(error: QueryError) -> TableError {
+pub(crate) fn into_table(error: QueryError) -> TableError {
     match error {
         QueryError::Table(error) => error,
         other => TableError::Invalid { what: "computing rows", detail: other.to_string() },

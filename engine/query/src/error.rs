@@ -46,8 +46,11 @@ pub enum QueryError {
     )]
     Timeout {
         /// The limit, in seconds.
-        seconds: u64,
+        seconds: f64,
     },
+    /// Nobody waits for it any more.
+    #[error("the statement was cancelled before it committed; nothing was changed")]
+    Cancelled,
     /// Planning or running failed.
     #[error("{0}")]
     Engine(String),
@@ -63,6 +66,7 @@ impl QueryError {
             QueryError::Memory(_) => "DL-0704",
             QueryError::Timeout { .. } => "DL-0705",
             QueryError::Engine(_) => "DL-0706",
+            QueryError::Cancelled => "DL-0707",
             QueryError::Table(error) => error.code(),
         }
     }

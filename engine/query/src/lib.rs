@@ -4,10 +4,11 @@
 //!
 //! * [`session`] – a [`Session`] takes statements; [`query`] – what becomes of one: batches, progress; [`error`] – what can go wrong;
 //! * [`statement`] – statements that are ours, and time travel, found in the text;
-//! * [`dml`], [`ddl`] – running statements that change rows, and tables; [`expressions`] – SQL in constraints and defaults;
+//! * [`dml`], [`ddl`] – running statements that change rows, and tables; `cancel` – ending them; [`expressions`] – SQL in constraints and defaults;
 //! * [`catalog`] – what a name or a path in FROM is; [`provider`] – a version of a table, or a file, as a relation;
 //! * [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`] – conditions that the scan takes over.
 
+mod cancel;
 pub mod catalog;
 mod ddl;
 mod dml;

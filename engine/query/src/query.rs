@@ -149,7 +149,7 @@ impl Stream for QueryStream {
         if let Some((limit, sleep)) = &mut self.timeout
             && sleep.poll_unpin(cx).is_ready()
         {
-            let seconds = limit.as_secs();
+            let seconds = limit.as_secs_f64();
             self.ended = true;
             return Poll::Ready(Some(Err(QueryError::Timeout { seconds })));
         }

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use datafusion::catalog::SchemaProvider;
+use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{
@@ -13,7 +16,6 @@ use datafusion::execution::memory_pool::{
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 use deltalite_shard::executor::ShardSet;
 use deltalite_table::TableContext;
 
@@ -22,7 +24,7 @@ use crate::error::{QueryError, Result};
 use crate::expressions::SqlExpressions;
 use crate::query::Query;
 use crate::scan::Decode;
-use crate::statement::{Statements, own, with_versions};
+use crate::statement::{Statements, keywords, own, with_versions};
 use crate::{ddl, dml};
 
 /// The session's catalog, and its schema.
@@ -181,10 +183,18 @@ impl Session {
             return Ok(Query::done(statement, batch));
         }
         let text = with_versions(statement)?;
-        if let Some(batch) = dml::run(self, &text, statement).await? {
-            return Ok(Query::done(statement, batch));
+        let changing = dml::run(self, &text, statement);
+        let changed = match self.timeout {
+            None => changing.await?,
+            Some(limit) => match tokio::time::timeout(limit, changing).await {
+                Ok(changed) => changed?,
+                Err(_) => return Err(QueryError::Timeout { seconds: limit.as_secs_f64() }),
+            },
+        };
+        match changed {
+            Some(batch) => Ok(Query::done(statement, batch)),
+            None => self.plan(&text, statement).await,
         }
-        self.plan(&text, statement).await
     }
 
     /// Plans a statement that changes nothing; `shown` is what its author wrote.
@@ -218,6 +228,21 @@ impl Session {
         Statements::of(text)
     }
 
+    /// Gives rows in memory a name that statements know, over a table of that name.
+    ///
+    /// # Errors
+    /// When a batch has other columns.
+    pub fn register(&self, name: &str, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<()> {
+        let table = MemTable::try_new(schema, vec![batches]).map_err(|e| QueryError::of(e, ""))?;
+        self.names.register(name, Arc::new(table));
+        Ok(())
+    }
+
+    /// Takes such a name back; whether there was one.
+    pub fn unregister(&self, name: &str) -> bool {
+        self.names.forget(name)
+    }
+
     /// Names of tables, for completion.
     pub fn table_names(&self) -> Vec<String> {
         self.names.table_names()
@@ -232,8 +257,8 @@ impl Session {
     }
 
     /// Words of the language, for completion and highlighting.
-    pub fn keywords() -> &'static [&'static str] {
-        ALL_KEYWORDS
+    pub fn keywords() -> impl Iterator<Item = &'static str> {
+        keywords()
     }
 
     /// Names of functions, for completion.

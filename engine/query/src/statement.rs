@@ -9,9 +9,13 @@ use arrow_array::types::TimestampMillisecondType;
 use arrow_array::{Array, StringArray};
 use arrow_schema::{DataType, TimeUnit};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use crate::error::{QueryError, Result};
+
+/// Words of statements that are ours, where the language has none.
+const OWN_KEYWORDS: [&str; 6] = ["DETAIL", "HILBERT", "RETAIN", "SUMMARIZE", "VERIFY", "ZORDER"];
 
 /// A script, cut into statements.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,11 +28,19 @@ pub struct Statements {
 
 /// Tokens of a text with the bytes that they are at.
 pub(crate) fn tokens(text: &str) -> Result<Vec<(Token, Range<usize>)>> {
+    let (found, error) = tokens_until_error(text);
+    error.map_or(Ok(found), Err)
+}
+
+/// Tokens up to what is none, and that.
+fn tokens_until_error(text: &str) -> (Vec<(Token, Range<usize>)>, Option<QueryError>) {
     let dialect = GenericDialect {};
-    let found: Vec<TokenWithSpan> = Tokenizer::new(&dialect, text)
+    let mut found: Vec<TokenWithSpan> = Vec::new();
+    let error = Tokenizer::new(&dialect, text)
         .with_unescape(false)
-        .tokenize_with_location()
-        .map_err(|e| QueryError::Syntax { message: e.message.clone(), place: place(text, e.location) })?;
+        .tokenize_with_location_into_buf(&mut found)
+        .err()
+        .map(|e| QueryError::Syntax { message: e.message.clone(), place: place(text, e.location) });
     let lines: Vec<usize> =
         std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
     let byte = |location: Location| -> usize {
@@ -38,7 +50,75 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<(Token, Range<usize>)>> {
             .nth((location.column as usize).saturating_sub(1))
             .map_or(text.len(), |(at, _)| start + at)
     };
-    Ok(found.into_iter().map(|t| (t.token, byte(t.span.start)..byte(t.span.end))).collect())
+    (found.into_iter().map(|t| (t.token, byte(t.span.start)..byte(t.span.end))).collect(), error)
+}
+
+/// What a part of a statement is, for showing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A word of the language.
+    Keyword,
+    /// A name.
+    Name,
+    /// A string.
+    Text,
+    /// A number.
+    Number,
+    /// A comment.
+    Comment,
+    /// Space, and signs.
+    Other,
+}
+
+/// The parts of a text, one after the other, without a gap. The last one may be unfinished.
+///
+/// ```
+/// use deltalite_query::statement::{Part, parts};
+/// let found = parts("SELECT 'a");
+/// assert_eq!(found, [(Part::Keyword, 0..6), (Part::Other, 6..7), (Part::Text, 7..9)]);
+/// ```
+pub fn parts(text: &str) -> Vec<(Part, Range<usize>)> {
+    let (tokens, error) = tokens_until_error(text);
+    let mut parts: Vec<(Part, Range<usize>)> = Vec::with_capacity(tokens.len() + 1);
+    let mut end = 0;
+    for (token, at) in tokens {
+        let part = match &token {
+            Token::Word(word) if word.quote_style.is_none() && is_keyword(&word.value) => Part::Keyword,
+            Token::Word(_) => Part::Name,
+            Token::Number(..) => Part::Number,
+            Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_)) => {
+                Part::Comment
+            }
+            Token::SingleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::DollarQuotedString(_)
+            | Token::HexStringLiteral(_) => Part::Text,
+            _ => Part::Other,
+        };
+        // A token that begins before the last one ended would show text twice.
+        if at.start == end && at.end > end {
+            end = at.end;
+            parts.push((part, at));
+        } else if at.end > end {
+            parts.push((part, end..at.end));
+            end = at.end;
+        }
+    }
+    if end < text.len() {
+        parts.push((if error.is_some() { Part::Text } else { Part::Other }, end..text.len()));
+    }
+    parts
+}
+
+/// Words of the language, and of our own statements.
+pub(crate) fn keywords() -> impl Iterator<Item = &'static str> {
+    ALL_KEYWORDS.iter().chain(&OWN_KEYWORDS).copied()
+}
+
+/// Whether a word is of the language; our own statements' words are.
+fn is_keyword(word: &str) -> bool {
+    let upper = word.to_ascii_uppercase();
+    ALL_KEYWORDS.binary_search(&upper.as_str()).is_ok() || OWN_KEYWORDS.contains(&upper.as_str())
 }
 
 fn place(text: &str, location: Location) -> Option<Range<usize>> {

@@ -2,8 +2,9 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | `import`, `export`, `inspect`, `scan`, `query`, `splits`, `verify`, `salvage`, `iotune`, `doctor`, `explain` | a command each |
+//! | `import`, `export`, `inspect`, `scan`, `query`, `shell`, `splits`, `verify`, `salvage`, `iotune`, `doctor`, `explain` | a command each |
 //! | `select` | which files, columns and rows: what `scan` and `export` share |
+//! | `statement` | a session, and a statement with its rows shown: what `query` and `shell` share |
 //! | `args` | sizes, formats and types as people write them |
 //! | `print` | rows as text |
 //! | `report` | errors on the terminal, exit codes |
@@ -22,7 +23,9 @@ mod report;
 mod salvage;
 mod scan;
 mod select;
+mod shell;
 mod splits;
+mod statement;
 mod ui;
 mod verify;
 
@@ -48,6 +51,7 @@ Examples:
   deltalite scan trips.dlb --columns id,fare --where 'fare > 100' --limit 20
   deltalite export trips.dlb trips.csv
   deltalite query \"SELECT avg(fare) FROM 'trips.dlb'\"
+  deltalite shell --catalog tables
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 damaged data found; 4 done, but rows were lost (salvage).
 Errors have a code: `deltalite explain-error DL-0202` says what it means and what to do.";
@@ -59,6 +63,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Scan(scan::Arguments),
     Query(query::Arguments),
+    Shell(shell::Arguments),
     Splits(splits::Arguments),
     Verify(verify::Arguments),
     Salvage(salvage::Arguments),
@@ -100,6 +105,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Inspect(a) => a.run(),
         Command::Scan(a) => a.run(),
         Command::Query(a) => a.run(),
+        Command::Shell(a) => a.run(),
         Command::Splits(a) => a.run(),
         Command::Verify(a) => a.run(),
         Command::Salvage(a) => a.run(),

@@ -62,6 +62,9 @@ impl Printer {
             }
             return Ok(());
         }
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         if self.rows == 0 {
             out(&self.head())?;
         }
@@ -128,11 +131,8 @@ impl Printer {
         let mut writer = ArrayWriter::new(&mut bytes);
         writer.write(batch).and_then(|()| writer.finish()).map_err(failed)?;
         let rows = String::from_utf8_lossy(&bytes);
-        let rows = rows.trim_start_matches('[').trim_end_matches(']');
-        if !rows.is_empty() {
-            text.push_str(if self.rows == 0 { "\n" } else { ",\n" });
-            text.push_str(rows);
-        }
+        text.push_str(if self.rows == 0 { "\n" } else { ",\n" });
+        text.push_str(rows.trim_start_matches('[').trim_end_matches(']'));
         Ok(())
     }
 

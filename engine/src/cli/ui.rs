@@ -124,6 +124,46 @@ impl Drop for Progress {
     }
 }
 
+/// A line that says how far something is: on a terminal's standard error, and only once the work has taken a second.
+pub(super) struct Ticker {
+    bar: Option<ProgressBar>,
+    started: Instant,
+}
+
+impl Ticker {
+    pub(super) fn new(wanted: bool) -> Self {
+        let bar = (wanted && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+            bar.with_style(
+                ProgressStyle::with_template("{spinner} {elapsed} {msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            )
+        });
+        Self { bar, started: Instant::now() }
+    }
+
+    pub(super) fn show(&mut self, note: &str) {
+        let Some(bar) = &self.bar else { return };
+        if self.started.elapsed() >= QUIET_FOR {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar.set_message(note.to_owned());
+            bar.tick();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// Bytes for people: `1.5 MiB`.
 pub(super) fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];

@@ -1,6 +1,6 @@
 //! Tables: what people use.
 //!
-//! * [`context`] – the process that tables are opened in; [`core`](self::core) – what handles of a table share; [`pins`] – versions being read;
+//! * [`context`] – the process that tables are opened in; `core` – what handles of a table share; [`pins`] – versions being read;
 //! * [`snapshot`] – a version; [`scan`] – reading it; [`transaction`] – writing the next; [`run`] – waiting, and running again;
 //! * [`create`] – new tables; [`write`](mod@write) – append and overwrite; [`delete`], [`update`], [`merge`] – changing rows;
 //! * [`alter`] – columns, properties, constraints; [`keys`], [`identity`] – enforced keys, identity columns;

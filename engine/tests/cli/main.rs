@@ -1,6 +1,9 @@
 //! The binary from outside: round trips, errors, exit codes, damage.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod shell;
+mod sql;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -1,18 +1,20 @@
 //! What a table's log costs: parsing it, opening and refreshing large tables, committing durably.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::Args;
+use deltalite_table::Version;
 use deltalite_table::log::action::{Action, Add, CommitInfo, Metadata, Protocol, parse_commit};
 use deltalite_table::log::{LocalStore, SealedCommit, Snapshot};
-use deltalite_table::{TableError, Version};
+use serde_json::json;
 
+use super::python::Python;
+use super::{alone, failed, named, row};
 use crate::error::{BenchError, Result};
-use crate::measure::{Budget, Contestant, Residue, Samples, interleave};
-use crate::progress::Progress;
-use crate::report::{Row, significant};
+use crate::measure::{Budget, Contestant, Residue, interleave};
+use crate::report::Row;
 
 /// Lines of the commit that is parsed.
 const PARSED_LINES: usize = 20_000;
@@ -20,31 +22,6 @@ const PARSED_LINES: usize = 20_000;
 const FILES_A_VERSION: usize = 100_000;
 /// Versions that a refresh takes in.
 const REFRESHED: u64 = 100;
-
-/// Arguments of `deltalite-bench tables`.
-#[derive(Debug, Args)]
-pub struct Tables {
-    /// Folder of the tables made; the large one is kept for the next run
-    #[arg(long, default_value = "target/bench-data", value_name = "FOLDER")]
-    data_dir: PathBuf,
-    /// Folder of tables.json
-    #[arg(long, default_value = "target/report", value_name = "FOLDER")]
-    report_dir: PathBuf,
-    /// Files of the large table
-    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
-    files: usize,
-    /// A first impression in a fraction of the time
-    #[arg(long)]
-    quick: bool,
-}
-
-fn failed(doing: &'static str) -> impl Fn(TableError) -> BenchError {
-    move |error| BenchError::Format {
-        format: "deltalite".to_owned(),
-        doing: doing.to_owned(),
-        message: error.to_string(),
-    }
-}
 
 /// The add of a file as writers make it: with a partition value, and statistics of eight columns.
 fn add(number: usize) -> Add {
@@ -103,121 +80,8 @@ fn write(store: &LocalStore, on: &Snapshot, files: std::ops::Range<usize>) -> Re
     put(store, sealed)
 }
 
-impl Tables {
-    /// Measures, prints, and writes `tables.json`.
-    pub fn execute(&self) -> Result<()> {
-        let budget = if self.quick { Budget::QUICK } else { Budget::FULL };
-        let progress = Progress::steps("tables", 5);
-        let mut rows = Vec::new();
-        progress.step("log_parse");
-        rows.push(parse(budget)?);
-        progress.advance(1);
-        progress.step("commits_1");
-        rows.push(commits(&self.data_dir.join("tables/commits"), budget)?);
-        progress.advance(1);
-        progress.step(&format!("a table of {} files", self.files));
-        let folder = self.data_dir.join(format!("tables/files-{}", self.files));
-        let store = self.large(&folder)?;
-        progress.advance(1);
-        progress.step("open_million");
-        rows.push(self.open(&store, budget)?);
-        progress.advance(1);
-        progress.step("refresh_100");
-        rows.push(self.refresh(&store, budget)?);
-        progress.finish();
-        fs::create_dir_all(&self.report_dir).map_err(BenchError::io("creating", &self.report_dir))?;
-        let path = self.report_dir.join("tables.json");
-        let json = serde_json::to_vec_pretty(&rows)
-            .map_err(BenchError::format::<serde_json::Error>("report", "writing tables.json"))?;
-        fs::write(&path, json).map_err(BenchError::io("writing", &path))?;
-        for row in &rows {
-            println!(
-                "{:<14} {:>10} {:<6} against {:>10} of {:<12} {:>8}×",
-                row.case,
-                significant(row.ours),
-                row.unit,
-                significant(row.theirs),
-                row.peer,
-                significant(row.ratio)
-            );
-        }
-        println!("{}", path.display());
-        Ok(())
-    }
-
-    /// The large table, made unless an earlier run has left it.
-    fn large(&self, folder: &Path) -> Result<LocalStore> {
-        let made = folder.join("made");
-        if made.exists() {
-            return LocalStore::open(folder).map_err(failed("opening a table"));
-        }
-        if folder.exists() {
-            fs::remove_dir_all(folder).map_err(BenchError::io("removing", folder))?;
-        }
-        let (store, mut snapshot) = first(folder)?;
-        let mut at = 0;
-        while at < self.files {
-            let end = (at + FILES_A_VERSION).min(self.files);
-            snapshot = write(&store, &snapshot, at..end)?;
-            at = end;
-        }
-        snapshot.checkpoint(&store).map_err(failed("writing a checkpoint"))?;
-        fs::write(&made, []).map_err(BenchError::io("writing", &made))?;
-        Ok(store)
-    }
-
-    fn open(&self, store: &LocalStore, budget: Budget) -> Result<Row> {
-        let mut contestants = [Contestant::new("deltalite", || {
-            let snapshot = Snapshot::open(store).map_err(failed("opening a snapshot"))?;
-            Ok(Residue::Kept(Box::new(snapshot)))
-        })];
-        let ours = interleave(&mut contestants, budget)?[0].median();
-        Ok(alone("open_million", &format!("{} files", self.files), ours * 1e3, 1000.0))
-    }
-
-    fn refresh(&self, store: &LocalStore, budget: Budget) -> Result<Row> {
-        let before = Snapshot::open(store).map_err(failed("opening a snapshot"))?;
-        let mut after = before.clone();
-        for version in 0..REFRESHED as usize {
-            let from = self.files + (before.version().0 as usize + version) * 10;
-            after = write(store, &after, from..from + 10)?;
-        }
-        let mut contestants = [Contestant::new("deltalite", || {
-            let refreshed = before.refresh(store).map_err(failed("refreshing a snapshot"))?;
-            if refreshed.version() != Version(before.version().0 + REFRESHED) {
-                return Err(BenchError::Usage("a refresh did not reach the last version".to_owned()));
-            }
-            Ok(Residue::Kept(Box::new(refreshed)))
-        })];
-        let ours = interleave(&mut contestants, budget)?[0].median();
-        after.checkpoint(store).map_err(failed("writing a checkpoint"))?;
-        Ok(alone("refresh_100", &format!("{} files", self.files), ours * 1e3, 10.0))
-    }
-}
-
-/// A row without a peer: how many times better than the aim it is.
-fn alone(case: &str, data: &str, ours: f64, aim: f64) -> Row {
-    Row {
-        case: case.to_owned(),
-        data: data.to_owned(),
-        peer: "aim".to_owned(),
-        cores: 1,
-        ours,
-        theirs: aim,
-        unit: "ms".to_owned(),
-        ratio: aim / ours,
-    }
-}
-
-fn named<'a>(samples: &'a [Samples], name: &str) -> Result<&'a Samples> {
-    samples
-        .iter()
-        .find(|s| s.name == name)
-        .ok_or_else(|| BenchError::Usage(format!("{name} was not measured")))
-}
-
 /// Bytes of a commit a second, into the same actions.
-fn parse(budget: Budget) -> Result<Row> {
+pub(super) fn parse(budget: Budget) -> Result<Row> {
     let mut text = Vec::new();
     for number in 0..PARSED_LINES {
         let line = serde_json::to_vec(&Action::Add(add(number)));
@@ -254,7 +118,7 @@ fn parse(budget: Budget) -> Result<Row> {
 }
 
 /// One writer: a commit of one file, durable, against writing and syncing as many bytes to a new file.
-fn commits(folder: &Path, budget: Budget) -> Result<Row> {
+pub(super) fn commits(folder: &Path, budget: Budget) -> Result<Row> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(BenchError::io("removing", folder))?;
     }
@@ -289,4 +153,83 @@ fn commits(folder: &Path, budget: Budget) -> Result<Row> {
         unit: "ms".to_owned(),
         ratio: theirs / ours,
     })
+}
+
+/// The large table, made unless an earlier run has left it.
+fn large(folder: &Path, files: usize) -> Result<LocalStore> {
+    let made = folder.join("made");
+    if made.exists() {
+        return LocalStore::open(folder).map_err(failed("opening a table"));
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(BenchError::io("removing", folder))?;
+    }
+    let (store, mut snapshot) = first(folder)?;
+    let mut at = 0;
+    while at < files {
+        let end = (at + FILES_A_VERSION).min(files);
+        snapshot = write(&store, &snapshot, at..end)?;
+        at = end;
+    }
+    snapshot.checkpoint(&store).map_err(failed("writing a checkpoint"))?;
+    fs::write(&made, []).map_err(BenchError::io("writing", &made))?;
+    Ok(store)
+}
+
+/// Opening a large table, and moving on by some versions; against the `deltalake` package where it is there.
+pub(super) fn large_tables(
+    folder: &Path,
+    files: usize,
+    budget: Budget,
+    python: Option<&RefCell<Python>>,
+) -> Result<Vec<Row>> {
+    let store = large(&folder.join(format!("files-{files}")), files)?;
+    let data = format!("{files} files");
+    let theirs = folder.join(format!("delta-files-{files}"));
+    if let Some(python) = python {
+        python.borrow_mut().call(&json!({"do": "delta_make", "path": theirs, "files": files}))?;
+    }
+    let mut contestants = vec![Contestant::new("deltalite", || {
+        let snapshot = Snapshot::open(&store).map_err(failed("opening a snapshot"))?;
+        Ok(Residue::Kept(Box::new(snapshot)))
+    })];
+    if let Some(python) = python {
+        contestants.push(Contestant::new("deltalake", || {
+            python.borrow_mut().timed(&json!({"do": "delta_open", "path": theirs}))
+        }));
+    }
+    let samples = interleave(&mut contestants, budget)?;
+    drop(contestants);
+    let mut rows = vec![alone("open_million", &data, named(&samples, "deltalite")?.median() * 1e3, 1000.0)];
+    if python.is_some() {
+        rows.push(row("open_million", &data, 1, "ms", 1e3, &samples, "deltalake")?);
+    }
+
+    let before = Snapshot::open(&store).map_err(failed("opening a snapshot"))?;
+    let mut after = before.clone();
+    for version in 0..REFRESHED as usize {
+        let from = files + (before.version().0 as usize + version) * 10;
+        after = write(&store, &after, from..from + 10)?;
+    }
+    let mut contestants = vec![Contestant::new("deltalite", || {
+        let refreshed = before.refresh(&store).map_err(failed("refreshing a snapshot"))?;
+        if refreshed.version() != Version(before.version().0 + REFRESHED) {
+            return Err(BenchError::Usage("a refresh did not reach the last version".to_owned()));
+        }
+        Ok(Residue::Kept(Box::new(refreshed)))
+    })];
+    if let Some(python) = python {
+        python.borrow_mut().call(&json!({"do": "delta_more", "path": theirs, "versions": REFRESHED}))?;
+        contestants.push(Contestant::new("deltalake", || {
+            python.borrow_mut().timed(&json!({"do": "delta_refresh", "path": theirs, "versions": REFRESHED}))
+        }));
+    }
+    let samples = interleave(&mut contestants, budget)?;
+    drop(contestants);
+    after.checkpoint(&store).map_err(failed("writing a checkpoint"))?;
+    rows.push(alone("refresh_100", &data, named(&samples, "deltalite")?.median() * 1e3, 10.0));
+    if python.is_some() {
+        rows.push(row("refresh_100", &data, 1, "ms", 1e3, &samples, "deltalake")?);
+    }
+    Ok(rows)
 }

@@ -1,0 +1,101 @@
+//! SQL.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use deltalite::EngineError;
+use deltalite::query::{self, SessionOptions};
+use pyo3::prelude::*;
+
+use crate::arrow;
+use crate::errors::{of_query, raise, usage};
+use crate::rows::Rows;
+use crate::run::{runtime, wait};
+
+/// Takes statements.
+#[pyclass(frozen, module = "deltalite")]
+pub(crate) struct Session {
+    session: query::Session,
+}
+
+#[pymethods]
+impl Session {
+    #[new]
+    #[pyo3(signature = (catalog = None, *, memory_bytes = None, threads = None, temp_dir = None, timeout = None))]
+    fn new(
+        py: Python<'_>,
+        catalog: Option<PathBuf>,
+        memory_bytes: Option<u64>,
+        threads: Option<u32>,
+        temp_dir: Option<PathBuf>,
+        timeout: Option<f64>,
+    ) -> PyResult<Self> {
+        let mut options = SessionOptions::default();
+        if let Some(catalog) = catalog {
+            options = options.catalog(catalog);
+        }
+        if let Some(bytes) = memory_bytes {
+            options = options.memory_bytes(bytes);
+        }
+        if let Some(folder) = temp_dir {
+            options = options.temp_dir(folder);
+        }
+        if let Some(seconds) = timeout {
+            let limit = Duration::try_from_secs_f64(seconds)
+                .map_err(|_| usage("timeout", format!("{seconds} is no number of seconds")))?;
+            options = options.timeout(limit);
+        }
+        let session = py.detach(|| {
+            let options = match threads {
+                Some(0) => return Err(usage("threads", "at least one is needed")),
+                Some(threads) => {
+                    let shards = deltalite::shards(threads).map_err(|e| raise(&e))?;
+                    options.partitions(shards.len()).shards(shards)
+                }
+                None => options,
+            };
+            query::Session::new(options).map_err(|e| of_query(&e, ""))
+        })?;
+        Ok(Self { session })
+    }
+
+    /// Runs statements; the rows of the last one.
+    fn sql(&self, py: Python<'_>, text: &str) -> PyResult<Rows> {
+        let statements = query::Session::statements(text).map_err(|e| of_query(&e, text))?;
+        let Some((last, earlier)) = statements.ranges.split_last() else {
+            return Err(raise(&EngineError::usage("sql", "there is no statement")));
+        };
+        wait(py, async {
+            for range in earlier {
+                let statement = &text[range.clone()];
+                let query = self.session.sql(statement).await.map_err(|e| of_query(&e, statement))?;
+                query.collect().await.map_err(|e| of_query(&e, statement))?;
+            }
+            let statement = &text[last.clone()];
+            let query = self.session.sql(statement).await.map_err(|e| of_query(&e, statement))?;
+            query.into_stream().map(Rows::new).map_err(|e| of_query(&e, statement))
+        })
+    }
+
+    /// Gives rows a name that statements know. They are held in memory.
+    fn register(&self, py: Python<'_>, name: &str, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reader = arrow::reader(data)?;
+        py.detach(|| {
+            let schema = reader.schema();
+            let batches = reader.collect::<Result<Vec<_>, _>>();
+            let batches = batches.map_err(|e| usage("reading Arrow data", e.to_string()))?;
+            let _inside = runtime()?.enter();
+            self.session.register(name, schema, batches).map_err(|e| of_query(&e, ""))
+        })
+    }
+
+    /// Takes a name back; whether there was one.
+    fn unregister(&self, name: &str) -> bool {
+        self.session.unregister(name)
+    }
+
+    /// The names of tables.
+    fn tables(&self) -> Vec<String> {
+        self.session.table_names()
+    }
+}
