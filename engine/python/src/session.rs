@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deltalite::EngineError;
 use deltalite::query::{self, SessionOptions};
+use deltalite::table::TableContext;
 use pyo3::prelude::*;
 
 use crate::arrow;
@@ -16,6 +17,12 @@ use crate::run::{runtime, wait};
 #[pyclass(frozen, module = "deltalite")]
 pub(crate) struct Session {
     session: query::Session,
+}
+
+impl Session {
+    pub(crate) fn tables(&self) -> &TableContext {
+        self.session.tables()
+    }
 }
 
 #[pymethods]
@@ -95,7 +102,7 @@ impl Session {
     }
 
     /// The names of tables.
-    fn tables(&self) -> Vec<String> {
+    fn table_names(&self) -> Vec<String> {
         self.session.table_names()
     }
 }

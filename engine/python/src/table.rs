@@ -12,6 +12,7 @@ use pyo3::types::{PyCapsule, PyDict};
 
 use crate::arrow;
 use crate::errors::{of_table, raise, usage};
+use crate::session::Session;
 
 /// A table's handle.
 #[pyclass(frozen, module = "deltalite")]
@@ -37,14 +38,15 @@ fn run<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T, TableError> + S
 #[pymethods]
 impl NativeTable {
     #[staticmethod]
-    #[pyo3(signature = (path, version = None, timestamp_ms = None))]
+    #[pyo3(signature = (session, path, version = None, timestamp_ms = None))]
     fn open(
         py: Python<'_>,
+        session: &Session,
         path: PathBuf,
         version: Option<u64>,
         timestamp_ms: Option<i64>,
     ) -> PyResult<Self> {
-        let open = DeltaLiteTable::open(path);
+        let open = DeltaLiteTable::open(path).context(session.tables());
         let open = match (version, timestamp_ms) {
             (None, None) => open,
             (Some(version), None) => open.version(Version(version)),
@@ -55,9 +57,11 @@ impl NativeTable {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (path, schema, partition_by, properties, comment = None, if_not_exists = false))]
+    #[pyo3(signature = (session, path, schema, partition_by, properties, comment = None, if_not_exists = false))]
+    #[allow(clippy::too_many_arguments, reason = "the options of a function in Python")]
     fn create(
         py: Python<'_>,
+        session: &Session,
         path: PathBuf,
         schema: &Bound<'_, PyAny>,
         partition_by: Vec<String>,
@@ -65,7 +69,9 @@ impl NativeTable {
         comment: Option<String>,
         if_not_exists: bool,
     ) -> PyResult<Self> {
-        let mut create = DeltaLiteTable::create(path, &arrow::schema(schema)?).partition_by(partition_by);
+        let mut create = DeltaLiteTable::create(path, &arrow::schema(schema)?)
+            .context(session.tables())
+            .partition_by(partition_by);
         for (key, value) in properties {
             create = create.property(key, value);
         }
@@ -153,7 +159,7 @@ impl NativeTable {
         outcome(py, &done)
     }
 
-    /// Rows that were inserted and deleted after one version, up to another, as a stream's capsule.
+    /// Rows that versions inserted and deleted, from one to another, as a stream's capsule.
     fn changes<'py>(&self, py: Python<'py>, from: u64, to: u64) -> PyResult<Bound<'py, PyCapsule>> {
         let batches = run(py, || self.table.changes(Version(from), Version(to)))?;
         let schema = self.table.changes_schema();

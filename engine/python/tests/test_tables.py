@@ -75,7 +75,7 @@ def test_versions_of_the_past(table):
     assert table.at(timestamp=datetime.datetime.now(datetime.timezone.utc)).version == table.version
     with pytest.raises(deltalite.DeltaLiteError, match="open the newest"):
         past.delete("id = 1")
-    changed = pa.table(table.changes(1))
+    changed = pa.table(table.changes(table.version))
     assert changed.num_rows == 5
     table.restore(1)
     assert table.count_rows() == 10

@@ -340,8 +340,9 @@ impl Work {
                     (part(Action::Update)?, part(Action::Delete)?, part(Action::Insert)?);
                 places.add(&updated, true)?;
                 places.add(&deleted, true)?;
-                changed.push(rows(&updated)?);
-                new.push(rows(&inserted)?);
+                // Where no clause inserts, there are no columns to insert.
+                changed.extend((updated.num_rows() > 0).then(|| rows(&updated)).transpose()?);
+                new.extend((inserted.num_rows() > 0).then(|| rows(&inserted)).transpose()?);
             }
             let updated: u64 = changed.iter().map(|b| b.num_rows() as u64).sum();
             let gone = places.delete(&mut txn, &target.relation)?;

@@ -25,6 +25,7 @@ use crate::expressions::SqlExpressions;
 use crate::query::Query;
 use crate::scan::Decode;
 use crate::statement::{Statements, keywords, own, with_versions};
+use crate::yielding::YieldingJoins;
 use crate::{ddl, dml};
 
 /// The session's catalog, and its schema.
@@ -165,6 +166,7 @@ impl Session {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .build();
         let context = SessionContext::new_with_state(state);
         let names = Arc::new(Names::new(options.catalog, tables, options.decode));
@@ -274,6 +276,11 @@ impl Session {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// What tables need of the process, with SQL in their constraints and defaults understood.
+    pub fn tables(&self) -> &TableContext {
+        self.names.context()
     }
 
     pub(crate) fn names(&self) -> &Arc<Names> {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -46,7 +47,7 @@ impl Terminal {
         let terminal = ours.as_raw_fd();
         // SAFETY: only calls that are allowed after a fork; the terminal becomes the one that Ctrl-C comes from.
         unsafe {
-            std::os::unix::process::CommandExt::pre_exec(&mut shell, move || {
+            shell.pre_exec(move || {
                 libc::setsid();
                 libc::ioctl(0, libc::TIOCSCTTY, 0);
                 libc::close(terminal);
@@ -123,7 +124,10 @@ fn statements_are_typed_cancelled_completed_and_remembered() {
     terminal.wait("cancelled");
     terminal.type_in("SELECT fair FROM trips;\r");
     terminal.wait("DL-0702");
-    terminal.type_in("SELECT 1\x03");
+    terminal.type_in("SELECT 1");
+    terminal.wait("SELECT");
+    terminal.type_in("\x03");
+    terminal.wait("deltalite");
     terminal.type_in("SELECT 6 * 7 AS answer;\r");
     terminal.wait("| 42");
     terminal.type_in(".quit\r");

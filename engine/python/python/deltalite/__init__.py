@@ -167,7 +167,7 @@ class Session:
 
     def tables(self) -> list[str]:
         """The names of tables."""
-        return self._session.tables()
+        return self._session.table_names()
 
 
 _default: Session | None = None
@@ -330,7 +330,7 @@ class Table:
         return self._run(f"RESTORE {self._writable('restoring')} TO VERSION AS OF {int(version)}")[0]
 
     def changes(self, start: int, end: int | None = None) -> Result:
-        """Rows that were inserted and deleted after version ``start``, up to ``end``."""
+        """Rows that the versions from ``start`` to ``end``, both included, inserted and deleted."""
         return Result(_Capsule(self._native.changes(start, self.version if end is None else end)))
 
     def tags(self) -> dict[str, int]:
@@ -421,7 +421,7 @@ def open(path: _Path, *, version: int | None = None, timestamp: Any = None) -> T
     timestamp: a ``datetime`` (UTC if it has no zone), a text of one, or milliseconds since 1970.
     """
     past = version is not None or timestamp is not None
-    return Table(_deltalite.NativeTable.open(_absolute(path), version, _milliseconds(timestamp)), past)
+    return Table(_deltalite.NativeTable.open(_session()._session, _absolute(path), version, _milliseconds(timestamp)), past)
 
 
 def create(
@@ -449,7 +449,7 @@ def create(
     if columns:
         every["deltalite.keys"] = _json.dumps(columns)
     by = [partition_by] if isinstance(partition_by, str) else list(partition_by)
-    return Table(_deltalite.NativeTable.create(_absolute(path), schema, by, every, comment, if_not_exists))
+    return Table(_deltalite.NativeTable.create(_session()._session, _absolute(path), schema, by, every, comment, if_not_exists))
 
 
 def write(path: _Path, data: Any, **options: Any) -> Table:

@@ -95,6 +95,7 @@ impl Editor {
         let mut line = Reedline::create()
             .with_ansi_colors(colours)
             .with_completer(Box::new(SqlCompleter { session: session.clone(), handle: handle.clone() }))
+            .with_quick_completions(true)
             .with_partial_completions(true)
             .with_menu(ReedlineMenu::EngineCompleter(Box::new(ColumnarMenu::default().with_name(MENU))))
             .with_edit_mode(Box::new(Emacs::new(keys)))
