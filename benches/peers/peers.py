@@ -41,7 +41,7 @@ def duck_load(path, sql, threads=1):
 def duck_query(path, sql, threads=1, memory=None):
     """The rows are taken as Arrow, as ours are."""
     connection = _duckdb(path, threads, memory)
-    took, _ = _timed(lambda: connection.execute(sql).fetch_arrow_table())
+    took, _ = _timed(lambda: connection.execute(sql).to_arrow_table())
     return took
 
 

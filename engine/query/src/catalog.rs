@@ -1,7 +1,7 @@
 //! What a name or a path in FROM stands for.
 //!
 //! A name is a table that was registered, else a folder of that name in the catalog's folder. What has a `/`, a `*` or a known ending is a path: a
-//! table's folder, a `.dlb` file, or files of Parquet, CSV, JSON or Arrow, one or by glob. `name@v3` is version 3 of a table, `name@t1700000000000`
+//! table's folder (ours, or Delta Lake's), a `.dlb` file, or files of Parquet, CSV, JSON or Arrow, one or by glob. `name@v3` is version 3 of a table, `name@t1700000000000`
 //! the version at that time (milliseconds since 1970): what `VERSION AS OF` and `TIMESTAMP AS OF` become.
 
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ use deltalite_table::log::LOG_FOLDER;
 use deltalite_table::{DeltaLiteTable, TableContext, TableError, Version};
 use parking_lot::{Mutex, RwLock};
 
+use crate::delta::log::{Asked, DELTA_LOG};
+use crate::delta::table::DeltaTable;
 use crate::error::{QueryError, Result};
 use crate::provider::{Relation, RelationProvider};
 use crate::scan::Decode;
@@ -83,6 +85,11 @@ impl Names {
             return Err(QueryError::NotSupported("a version of the past can't be changed".to_owned()));
         }
         let path = self.path_of(name)?;
+        if path.join(DELTA_LOG).is_dir() && !path.join(LOG_FOLDER).is_dir() {
+            return Err(QueryError::NotSupported(format!(
+                "{name} is a Delta Lake table, which is only read; CREATE TABLE … AS SELECT * FROM it makes one of ours"
+            )));
+        }
         if !path.join(LOG_FOLDER).is_dir() {
             let message = format!("no table {name:?}");
             return Err(QueryError::name(message, name, &self.table_names(), name));
@@ -104,6 +111,14 @@ impl Names {
                 Some(At::Timestamp(milliseconds)) => table.at_timestamp(milliseconds)?,
             };
             return Ok(Some(self.provide(Relation::of_table(base, table.snapshot(), false)?)));
+        }
+        if path.join(DELTA_LOG).is_dir() {
+            let asked = match at {
+                None => Asked::Newest,
+                Some(At::Version(version)) => Asked::Version(version.0),
+                Some(At::Timestamp(milliseconds)) => Asked::Timestamp(milliseconds),
+            };
+            return Ok(Some(Arc::new(DeltaTable::open(&path, asked)?)));
         }
         if at.is_some() || !is_path(base) {
             return Ok(None);
@@ -199,7 +214,7 @@ impl SchemaProvider for Names {
         names.extend(
             entries
                 .filter_map(Result::ok)
-                .filter(|entry| entry.path().join(LOG_FOLDER).is_dir())
+                .filter(|entry| [LOG_FOLDER, DELTA_LOG].iter().any(|log| entry.path().join(log).is_dir()))
                 .filter_map(|entry| entry.file_name().into_string().ok()),
         );
         names.sort();

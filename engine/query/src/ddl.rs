@@ -21,6 +21,7 @@ use deltalite_table::table::alter::Change;
 use deltalite_table::{DeltaLiteTable, TableError, Version};
 
 use crate::cancel;
+use crate::delta::export::Export;
 use crate::dml::{batches, blocking, count, ident, into_table, name_of, open};
 use crate::error::{QueryError, Result};
 use crate::pushdown::predicate_of;
@@ -125,6 +126,18 @@ pub(crate) async fn run_own(session: &Session, own: Own) -> Result<RecordBatch> 
             Own::History { table, limit } => history(&open(&table)?, limit),
             Own::Detail { table } => detail(&open(&table)?),
             Own::Summarize { .. } => count(0),
+            Own::Export { table, version, to } => {
+                let mut table = open(&table)?;
+                if let Some(version) = version {
+                    table = table.at_version(Version(version))?;
+                }
+                let snapshot = table.snapshot();
+                let mut export = Export::new(Path::new(&to), snapshot.schema())?;
+                for batch in snapshot.scan().execute()? {
+                    export.write(&batch?)?;
+                }
+                count(export.finish(snapshot.log().metadata().name.as_deref())?)
+            }
         }
     })
     .await

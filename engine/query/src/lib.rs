@@ -6,12 +6,13 @@
 //! * [`statement`] – statements that are ours, and time travel, found in the text;
 //! * [`dml`], [`ddl`] – running statements that change rows, and tables; `cancel` – ending them; [`expressions`] – SQL in constraints and defaults;
 //! * [`catalog`] – what a name or a path in FROM is; [`provider`] – a version of a table, or a file, as a relation;
-//! * [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`] – conditions that the scan takes over;
+//! * `delta` – Delta Lake tables, read and written; [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`] – conditions that the scan takes over;
 //! * `yielding` – joins that can be ended.
 
 mod cancel;
 pub mod catalog;
 mod ddl;
+mod delta;
 mod dml;
 pub mod error;
 pub mod expressions;

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 use crate::error::{QueryError, Result};
 
 /// Words of statements that are ours, where the language has none.
-const OWN_KEYWORDS: [&str; 6] = ["DETAIL", "HILBERT", "RETAIN", "SUMMARIZE", "VERIFY", "ZORDER"];
+const OWN_KEYWORDS: [&str; 7] = ["DETAIL", "EXPORT", "HILBERT", "RETAIN", "SUMMARIZE", "VERIFY", "ZORDER"];
 
 /// A script, cut into statements.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -179,6 +179,8 @@ pub(crate) enum Own {
     Detail { table: String },
     /// `SUMMARIZE t`
     Summarize { table: String },
+    /// `EXPORT [TABLE] t [VERSION AS OF n] TO 'folder'`
+    Export { table: String, version: Option<u64>, to: String },
 }
 
 /// Reads a statement's words one after the other.
@@ -335,6 +337,14 @@ pub(crate) fn own(text: &str) -> Result<Option<Own>> {
         Own::Detail { table: w.name()? }
     } else if w.word("SUMMARIZE") {
         Own::Summarize { table: w.name()? }
+    } else if w.word("EXPORT") {
+        let _ = w.word("TABLE");
+        let table = w.name()?;
+        let version = w.words(&["VERSION", "AS", "OF"]).then(|| w.number()).transpose()?;
+        if !w.word("TO") {
+            return w.error("TO");
+        }
+        Own::Export { table, version, to: w.name()? }
     } else {
         return Ok(None);
     };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::command;
 
 /// How long anything may take that a person waits for here.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A shell on a terminal of its own.
 struct Terminal {
@@ -86,10 +86,9 @@ impl Terminal {
                 self.seen.drain(..at + text.len());
                 return;
             }
-            match self.shown.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) {
-                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(_) => panic!("{text:?} was not shown, but {:?}", self.seen),
-            }
+            let more = self.shown.recv_timeout(PATIENCE.saturating_sub(start.elapsed()));
+            assert!(more.is_ok(), "{text:?} was not shown, but {:?}", self.seen);
+            self.seen.push_str(&String::from_utf8_lossy(&more.unwrap()));
         }
     }
 }

@@ -13,7 +13,20 @@ mod types;
 
 pub use expressions::{Expression, Expressions, Literals};
 pub use prepare::Preparer;
-pub use table_schema::TableSchema;
+pub use table_schema::{TableSchema, physical_name};
+
+/// The columns in a schema string of Delta's form, as Arrow; metadata as Delta has it.
+///
+/// # Errors
+/// When it is not in that form, or has types that this version does not know.
+pub fn delta_schema(text: &str) -> crate::error::Result<arrow_schema::Schema> {
+    json::parse(text)
+}
+
+/// Columns in Delta's form. Types that Delta does not have are the nearest that it has.
+pub fn delta_schema_string(schema: &arrow_schema::Schema) -> String {
+    json::to_json(schema)
+}
 
 /// Metadata of a field: under which name statistics and partition values have it.
 pub const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";

@@ -144,7 +144,7 @@ impl TableSchema {
 }
 
 /// The name that statistics and partition values have for a column.
-pub(crate) fn physical_name(field: &Field) -> &str {
+pub fn physical_name(field: &Field) -> &str {
     field.metadata().get(PHYSICAL_NAME).unwrap_or_else(|| field.name())
 }
 
