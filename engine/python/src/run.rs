@@ -30,7 +30,7 @@ pub(crate) fn wait<T: Send>(py: Python<'_>, work: impl Future<Output = PyResult<
             loop {
                 tokio::select! {
                     done = &mut work => return done,
-                    () = tokio::time::sleep(LISTEN) => Python::attach(|py| py.check_signals())?,
+                    () = tokio::time::sleep(LISTEN) => Python::attach(Python::check_signals)?,
                 }
             }
         })

@@ -193,7 +193,6 @@ pub(super) async fn run(session: &Session, statement: &str, printing: &Printing)
                     count += batch.num_rows() as u64;
                     printer.add(&batch, &mut out)?;
                 }
-                drop(next);
                 bar.clear();
                 printer.finish(&mut out)?;
                 if let Some(mut writer) = writer.take() {

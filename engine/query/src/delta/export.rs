@@ -35,12 +35,10 @@ fn exported(data_type: &DataType) -> DataType {
     let field = |f: &FieldRef| Arc::new(Field::new(f.name(), exported(f.data_type()), f.is_nullable()));
     match data_type {
         DataType::UInt8 => DataType::Int16,
-        DataType::UInt16 => DataType::Int32,
-        DataType::UInt32 => DataType::Int64,
+        DataType::UInt16 | DataType::Time32(_) => DataType::Int32,
+        DataType::UInt32 | DataType::Time64(_) | DataType::Duration(_) => DataType::Int64,
         DataType::UInt64 => DataType::Decimal128(20, 0),
         DataType::Float16 => DataType::Float32,
-        DataType::Time32(_) => DataType::Int32,
-        DataType::Time64(_) | DataType::Duration(_) => DataType::Int64,
         DataType::Date64 => DataType::Date32,
         DataType::Utf8View | DataType::LargeUtf8 | DataType::Interval(_) => DataType::Utf8,
         DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_) => DataType::Binary,

@@ -89,7 +89,7 @@ impl Shell {
                 Err(_) => {
                     let shapes: Vec<String> = Shape::value_variants()
                         .iter()
-                        .filter_map(|s| s.to_possible_value())
+                        .filter_map(ValueEnum::to_possible_value)
                         .map(|v| v.get_name().to_owned())
                         .collect();
                     return usage(name, format!("no {argument:?}; there is {}", shapes.join(", ")));

@@ -1,14 +1,19 @@
 //! Tests of tables from the outside.
 //!
-//! * [`common`] – rows, tables, contexts; [`model`] – random statements against a list of rows in memory;
+//! * [`common`] – rows, tables, contexts; [`arrays`] – leaf arrays of any type; [`model`] – random statements against a list of rows in memory;
+//! * [`pruning`] – conditions, files and partitions;
 //! * [`features`] – columns, constraints, keys, partitions, history, clones; [`concurrent`] – many writers; [`vacuuming`] – what goes and what stays;
 //! * [`crash`] – states that failing machines leave; [`kill`] – processes killed while they write.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "../../../../format/src/test_arrays.rs"]
+#[allow(dead_code, reason = "shared with the format's tests, which use more of it")]
+mod arrays;
 mod common;
 mod concurrent;
 mod crash;
 mod features;
 mod kill;
 mod model;
+mod pruning;
 mod vacuuming;
