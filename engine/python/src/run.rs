@@ -30,9 +30,17 @@ pub(crate) fn wait<T: Send>(py: Python<'_>, work: impl Future<Output = PyResult<
             loop {
                 tokio::select! {
                     done = &mut work => return done,
-                    () = tokio::time::sleep(LISTEN) => Python::attach(Python::check_signals)?,
+                    () = tokio::time::sleep(LISTEN) => raise_signals()?,
                 }
             }
         })
     })
+}
+
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method alone is of one lifetime, not of any"
+)]
+fn raise_signals() -> PyResult<()> {
+    Python::attach(|py| py.check_signals())
 }

@@ -2,10 +2,11 @@
 //!
 //! * [`common`] – rows, tables, contexts; [`arrays`] – leaf arrays of any type; [`model`] – random statements against a list of rows in memory;
 //! * [`pruning`] – conditions, files and partitions;
-//! * [`features`] – columns, constraints, keys, partitions, history, clones; [`concurrent`] – many writers; [`vacuuming`] – what goes and what stays;
+//! * [`features`] – columns, constraints, keys, partitions, history, clones; [`concurrent`] – many writers; [`anomalies`] – what levels promise; [`vacuuming`] – what goes and what stays;
 //! * [`crash`] – states that failing machines leave; [`kill`] – processes killed while they write.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod anomalies;
 #[path = "../../../../format/src/test_arrays.rs"]
 #[allow(dead_code, reason = "shared with the format's tests, which use more of it")]
 mod arrays;
