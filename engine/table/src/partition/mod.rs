@@ -276,21 +276,28 @@ impl PartitionField {
             .ok_or_else(|| wrong(format!("rows have no column {:?}", self.column)))?;
         let cast = |array: &ArrayRef, to: &DataType| {
             let options = CastOptions { safe: false, ..CastOptions::default() };
-            cast_with_options(array, to, &options).map_err(TableError::compute("partitioning rows"))
+            cast_with_options(array, to, &options).map_err(|e| {
+                let column = &self.column;
+                wrong(format!("a row can't be put into a partition by {self}: column {column:?} has a value that no text shows ({e})"))
+            })
         };
         let text = |array: &ArrayRef| Ok::<_, TableError>(cast(array, &DataType::Utf8)?.as_string().clone());
-        let prefix = |chars: usize| {
-            // The wall clock in UTC: 2024-12-31T23:59:59.
+        let prefix = |after_year: usize| {
+            // The wall clock in UTC: 2024-12-31T23:59:59, or with a sign and more digits, +12024-12-31T23:59:59.
             let wall = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
             let texts = text(&wall)?;
-            Ok(texts.iter().map(|t| t.map(|t| t.get(..chars).unwrap_or(t).to_owned())).collect())
+            let cut = |t: &str| {
+                let year = t.bytes().skip(1).position(|b| b == b'-').map_or(t.len(), |at| at + 1);
+                t.get(..year + after_year).unwrap_or(t).to_owned()
+            };
+            Ok(texts.iter().map(|t| t.map(cut)).collect())
         };
         match self.transform {
             Transform::Identity => text(column),
-            Transform::Year => prefix("2024".len()),
-            Transform::Month => prefix("2024-12".len()),
-            Transform::Day => prefix("2024-12-31".len()),
-            Transform::Hour => prefix("2024-12-31T23".len()),
+            Transform::Year => prefix(0),
+            Transform::Month => prefix("-12".len()),
+            Transform::Day => prefix("-12-31".len()),
+            Transform::Hour => prefix("-12-31T23".len()),
             Transform::Bucket(n) => {
                 let bucket = |t: &str| (XxHash64::oneshot(0, t.as_bytes()) % u64::from(n)).to_string();
                 Ok(text(column)?.iter().map(|t| t.map(bucket)).collect())

@@ -2,9 +2,10 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampSecondArray};
 use arrow_schema::{DataType, Field, Schema};
 use deltalite_format::predicate::col;
+use deltalite_table::partition::Partitioning;
 use deltalite_table::schema::change::Position;
 use deltalite_table::table::alter::Change;
 use deltalite_table::{DeltaLiteTable, Version};
@@ -155,6 +156,31 @@ fn partitions_are_folders_and_prune() {
     // Only partitions with new rows are replaced.
     table.overwrite([batch(&[(9, Some("c".to_owned()), 9)])]).dynamic_partitions().execute().unwrap();
     assert_eq!(ids(&table), [1, 2, 9]);
+}
+
+/// Years of five digits and before the first have a sign, which is not one of the year's digits.
+#[test]
+fn partitions_of_far_years() {
+    let at: ArrayRef =
+        Arc::new(TimestampSecondArray::from(vec![0, 317_277_648_000, 317_372_256_000, -70_000_000_000]));
+    let schema = Arc::new(Schema::new(vec![Field::new("at", at.data_type().clone(), true)]));
+    let batch = RecordBatch::try_new(schema.clone(), vec![at]).unwrap();
+    let folders = |by: &str| -> Vec<String> {
+        let by = Partitioning::parse([by], &schema).unwrap();
+        by.split(&batch).unwrap().iter().map(|(values, _)| by.folder(values)).collect()
+    };
+    assert_eq!(
+        folders("year(at)"),
+        ["at_year=1970", "at_year=%2B12024", "at_year=%2B12027", "at_year=-0249"]
+    );
+    assert_eq!(folders("month(at)")[1], "at_month=%2B12024-02");
+    assert_eq!(folders("day(at)")[1], "at_day=%2B12024-02-02");
+    assert_eq!(folders("hour(at)")[1], "at_hour=%2B12024-02-02T00");
+    // Beyond what a text shows, a row is refused with its column named.
+    let far: ArrayRef = Arc::new(TimestampSecondArray::from(vec![i64::MAX / 1000]));
+    let far = RecordBatch::try_new(schema.clone(), vec![far]).unwrap();
+    let refused = Partitioning::parse(["at"], &schema).unwrap().split(&far).unwrap_err().to_string();
+    assert!(refused.contains("column \"at\" has a value that no text shows"), "{refused}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StructArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Schema};
 use deltalite_format::predicate::{CmpOp, Literal, Predicate, bind, col};
-use deltalite_table::DeltaLiteTable;
+use deltalite_table::{DeltaLiteTable, TableError};
 use proptest::prelude::*;
 
 use crate::arrays::{any_leaf, array_of};
@@ -161,22 +161,22 @@ proptest! {
         roughs in prop::collection::vec(any_rough(), 4),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("t");
-        let create = |by: &[String]| {
-            DeltaLiteTable::create(&path, &table.schema()).context(&context()).partition_by(by.to_vec()).execute()
+        let filled = |name: &str, by: &[String]| -> Result<DeltaLiteTable, TableError> {
+            let path = folder.path().join(name);
+            let made = DeltaLiteTable::create(&path, &table.schema());
+            let made = made.context(&context()).partition_by(by.to_vec()).execute()?;
+            for at in (0..table.num_rows()).step_by(cut) {
+                made.append([table.slice(at, cut.min(table.num_rows() - at))]).execute()?;
+            }
+            Ok(made)
         };
-        // A transform that the column's type does not have is refused; without it, then.
+        // A transform that the column's type does not have is refused, and so is a time that no text shows; without it, then.
         let by = partitioning(&by, &table);
-        let made = match create(&by) {
-            Ok(made) => made,
-            Err(_) => create(&[]).unwrap(),
-        };
-        let mut at = 0;
-        while at < table.num_rows() {
-            let rows = cut.min(table.num_rows() - at);
-            made.append([table.slice(at, rows)]).execute().unwrap();
-            at += rows;
+        let made = match filled("t", &by) {
+            Err(TableError::Invalid { .. }) if !by.is_empty() => filled("plain", &[]),
+            made => made,
         }
+        .unwrap();
         let schema = table.schema();
         let of = |predicate: &Predicate| -> Vec<i64> {
             let found = bind(predicate, &schema).unwrap().evaluate_batch(&table).unwrap();
