@@ -67,6 +67,10 @@ impl Session {
     }
 
     /// Runs statements; the rows of the last one.
+    fn in_transaction(&self) -> bool {
+        self.session.in_transaction()
+    }
+
     fn sql(&self, py: Python<'_>, text: &str) -> PyResult<Rows> {
         let statements = query::Session::statements(text).map_err(|e| of_query(&e, text))?;
         let Some((last, earlier)) = statements.ranges.split_last() else {

@@ -159,3 +159,20 @@ def test_mistakes_are_told(tmp_path, table):
     with pytest.raises(deltalite.DeltaLiteError):
         deltalite.create(table.path, table.schema)
     assert deltalite.create(table.path, table.schema, if_not_exists=True).count_rows() == 10
+
+
+def test_transactions_are_whole_or_nothing(tmp_path):
+    session = deltalite.connect(tmp_path)
+    session.sql("CREATE TABLE a (id BIGINT); CREATE TABLE b (id BIGINT)")
+    with session.transaction():
+        session.sql("INSERT INTO a VALUES (1)")
+        session.sql("INSERT INTO b SELECT id + 1 FROM a")
+        assert deltalite.connect(tmp_path).sql("SELECT * FROM a").to_arrow().num_rows == 0
+    with pytest.raises(ZeroDivisionError):
+        with session.transaction("serializable"):
+            session.sql("DELETE FROM a")
+            1 / 0
+    rows = session.sql("SELECT a.id, b.id AS other FROM a, b").to_arrow().to_pylist()
+    assert rows == [{"id": 1, "other": 2}]
+    with pytest.raises(deltalite.DeltaLiteError, match="BEGIN one first"):
+        session.sql("COMMIT")

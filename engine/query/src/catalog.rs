@@ -25,6 +25,7 @@ use crate::delta::table::DeltaTable;
 use crate::error::{QueryError, Result};
 use crate::provider::{Relation, RelationProvider};
 use crate::scan::Decode;
+use crate::transaction::{Current, Writing};
 
 /// Endings of files that are read where they are.
 const ENDINGS: [&str; 6] = ["parquet", "csv", "json", "ndjson", "jsonl", "arrow"];
@@ -36,6 +37,7 @@ pub(crate) struct Names {
     decode: Decode,
     registered: Mutex<BTreeMap<String, Arc<dyn TableProvider>>>,
     state: Mutex<Option<Weak<RwLock<SessionState>>>>,
+    transaction: Current,
 }
 
 impl std::fmt::Debug for Names {
@@ -46,7 +48,14 @@ impl std::fmt::Debug for Names {
 
 impl Names {
     pub(crate) fn new(folder: Option<PathBuf>, context: TableContext, decode: Decode) -> Self {
-        Self { folder, context, decode, registered: Mutex::default(), state: Mutex::default() }
+        Self {
+            folder,
+            context,
+            decode,
+            registered: Mutex::default(),
+            state: Mutex::default(),
+            transaction: Current::default(),
+        }
     }
 
     /// The session that files of other formats are read by.
@@ -64,6 +73,28 @@ impl Names {
 
     pub(crate) fn context(&self) -> &TableContext {
         &self.context
+    }
+
+    /// The transaction between BEGIN and COMMIT.
+    pub(crate) fn transaction(&self) -> &Current {
+        &self.transaction
+    }
+
+    /// The tables of the catalog's folder.
+    pub(crate) fn tables(&self) -> Vec<DeltaLiteTable> {
+        let names = self.table_names();
+        let folders = names.iter().filter_map(|name| Some(self.folder.as_ref()?.join(name)));
+        let ours = folders.filter(|path| path.join(LOG_FOLDER).is_dir());
+        // One that can't be opened is told of when it is named.
+        ours.filter_map(|path| DeltaLiteTable::open(path).context(&self.context).execute().ok()).collect()
+    }
+
+    /// Begins a statement that writes a table, within the session's transaction; `None` outside of one.
+    pub(crate) fn write(&self, name: &str) -> Result<Option<Writing<'_>>> {
+        if !self.transaction.is_open() {
+            return Ok(None);
+        }
+        self.transaction.write(&self.path_of(name)?, || self.open_table(name))
     }
 
     /// Where the table of a name is, or will be.
@@ -94,7 +125,12 @@ impl Names {
             let message = format!("no table {name:?}");
             return Err(QueryError::name(message, name, &self.table_names(), name));
         }
-        Ok(DeltaLiteTable::open(path).context(&self.context).execute()?)
+        match DeltaLiteTable::open(path).context(&self.context).execute() {
+            Err(TableError::NoTable { detail, .. }) => {
+                Err(QueryError::name(format!("no table {name:?}: {detail}"), name, &self.table_names(), name))
+            }
+            opened => Ok(opened?),
+        }
     }
 
     async fn find(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -104,7 +140,16 @@ impl Names {
         let (base, at) = split_version(name);
         let Ok(path) = self.path_of(base) else { return Ok(None) };
         if path.join(LOG_FOLDER).is_dir() {
-            let table = DeltaLiteTable::open(&path).context(&self.context).execute()?;
+            let open = || Ok(DeltaLiteTable::open(&path).context(&self.context).execute()?);
+            if at.is_none()
+                && let Some(snapshot) = self.transaction.snapshot(&path, open)?
+            {
+                return Ok(Some(self.provide(Relation::of_table(base, snapshot, false)?)));
+            }
+            let table = match open() {
+                Err(QueryError::Table(TableError::NoTable { .. })) => return Ok(None),
+                opened => opened?,
+            };
             let table = match at {
                 None => table,
                 Some(At::Version(version)) => table.at_version(version)?,
@@ -215,7 +260,9 @@ impl SchemaProvider for Names {
             entries
                 .filter_map(Result::ok)
                 .filter(|entry| [LOG_FOLDER, DELTA_LOG].iter().any(|log| entry.path().join(log).is_dir()))
-                .filter_map(|entry| entry.file_name().into_string().ok()),
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                // What is being removed.
+                .filter(|name| !name.starts_with('.')),
         );
         names.sort();
         names.dedup();

@@ -14,15 +14,14 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use deltalite_format::predicate::Predicate;
-use deltalite_table::log::LOG_FOLDER;
 use deltalite_table::schema::change::Position;
 use deltalite_table::schema::{CURRENT_DEFAULT, GENERATION_EXPRESSION, IDENTITY_START, IDENTITY_STEP};
 use deltalite_table::table::alter::Change;
-use deltalite_table::{DeltaLiteTable, TableError, Version};
+use deltalite_table::{DeltaLiteTable, Version};
 
 use crate::cancel;
 use crate::delta::export::Export;
-use crate::dml::{batches, blocking, count, ident, into_table, name_of, open};
+use crate::dml::{batches, blocking, change, count, ident, into_table, name_of};
 use crate::error::{QueryError, Result};
 use crate::pushdown::predicate_of;
 use crate::session::Session;
@@ -36,12 +35,6 @@ fn text(values: impl IntoIterator<Item = Option<String>>) -> ArrayRef {
     Arc::new(values.into_iter().collect::<StringArray>())
 }
 
-fn remove_table(folder: &Path) -> Result<()> {
-    std::fs::remove_dir_all(folder).map_err(|source| {
-        QueryError::Table(TableError::Io { what: "removing", path: folder.to_owned(), source })
-    })
-}
-
 /// Runs a statement that DataFusion does not have.
 ///
 /// # Errors
@@ -49,6 +42,14 @@ fn remove_table(folder: &Path) -> Result<()> {
 pub(crate) async fn run_own(session: &Session, own: Own) -> Result<RecordBatch> {
     if let Own::Summarize { table } = &own {
         return summarize(session, table).await;
+    }
+    if session.in_transaction()
+        && matches!(own, Own::Optimize { .. } | Own::Vacuum { .. } | Own::Restore { .. })
+    {
+        return Err(QueryError::NotSupported(
+            "OPTIMIZE, VACUUM and RESTORE are transactions of their own; COMMIT or ROLLBACK this one first"
+                .to_owned(),
+        ));
     }
     let condition = match &own {
         Own::Optimize { table, condition: Some(condition), .. } => {
@@ -300,37 +301,42 @@ pub(crate) async fn create(session: &Session, sql: &str, shown: &str) -> Result<
         new = new.key(key);
     }
     if create.if_not_exists {
-        if path.join(LOG_FOLDER).is_dir() {
+        let names = session.names();
+        if names.transaction().has(&path)
+            || DeltaLiteTable::open(&path).context(names.context()).execute().is_ok()
+        {
             return count(0).map(Some);
         }
         new = new.if_not_exists();
     }
+    let session = session.clone();
     let Some(query) = query else {
-        blocking(move || Ok(new.execute()?)).await?;
-        return count(0).map(Some);
+        return blocking(move || {
+            if session.in_transaction() {
+                session.names().transaction().made(new.begin()?)?;
+            } else {
+                new.execute()?;
+            }
+            count(0).map(Some)
+        })
+        .await;
     };
-    let is_new = !path.exists();
     let stream = query.into_stream()?;
     let handle = tokio::runtime::Handle::current();
     let (_waiting, stop) = cancel::pair();
-    let rows = blocking(move || {
-        let table = new.execute()?;
-        let filled = (|| {
-            let mut txn = table.begin()?;
-            let rows = txn.insert(batches(stream, handle, stop.clone()).map(|b| b.map_err(into_table)))?;
-            stop.check()?;
+    blocking(move || {
+        // Until it is committed there is no table, and if it is not, nothing is left.
+        let mut txn = new.begin()?;
+        let rows = txn.insert(batches(stream, handle, stop.clone()).map(|b| b.map_err(into_table)))?;
+        stop.check()?;
+        if session.in_transaction() {
+            session.names().transaction().made(txn)?;
+        } else {
             txn.commit("CREATE TABLE AS SELECT", [])?;
-            Ok(rows)
-        })();
-        if filled.is_err() && is_new {
-            // There was no table before, and there is none without its rows. What the rows failed of is what to tell.
-            drop(table);
-            let _ = remove_table(&path);
         }
-        filled
+        count(rows).map(Some)
     })
-    .await?;
-    count(rows).map(Some)
+    .await
 }
 
 /// The columns of a table as they are declared.
@@ -426,8 +432,14 @@ pub(crate) async fn run_statement(
         Statement::Truncate(truncate) => {
             let mut rows = 0;
             for target in &truncate.table_names {
-                let table = open(session, &target.name)?;
-                rows += blocking(move || Ok(table.truncate()?)).await?.metric("numDeletedRows");
+                let (session, name) = (session.clone(), name_of(&target.name));
+                let (_waiting, stop) = cancel::pair();
+                let delete = move || {
+                    change(&session, &name, &stop, "TRUNCATE", ("predicate", "TRUE"), |txn| {
+                        Ok(txn.delete_where(None)?)
+                    })
+                };
+                rows += blocking(delete).await?;
             }
             count(rows).map(Some)
         }
@@ -437,25 +449,37 @@ pub(crate) async fn run_statement(
                 if session.names().forget(&name) {
                     continue;
                 }
-                match session.names().open_table(&name) {
-                    Ok(table) => {
-                        let folder = table.path().to_owned();
-                        drop(table);
-                        remove_table(&folder)?;
+                let session = session.clone();
+                let drop_it = move || {
+                    let names = session.names();
+                    let dropped = if session.in_transaction() {
+                        names.transaction().drop_table(&names.path_of(&name)?, || names.open_table(&name))
+                    } else {
+                        names.open_table(&name).and_then(|table| Ok(table.drop_table()?))
+                    };
+                    match dropped {
+                        Err(QueryError::Name { .. }) if if_exists => Ok(()),
+                        dropped => dropped,
                     }
-                    Err(QueryError::Name { .. }) if if_exists => {}
-                    Err(error) => return Err(error),
-                }
+                };
+                blocking(drop_it).await?;
             }
             count(0).map(Some)
         }
         Statement::AlterTable(alter) => {
-            let table = open(session, &alter.name)?;
             let mut changes = Vec::new();
             for operation in &alter.operations {
                 changes.extend(changes_of(session, operation, shown).await?);
             }
-            blocking(move || Ok(table.alter(&changes)?)).await?;
+            let (session, name) = (session.clone(), name_of(&alter.name));
+            let (_waiting, stop) = cancel::pair();
+            blocking(move || {
+                let operation = changes.first().map_or("ALTER TABLE", Change::operation);
+                change(&session, &name, &stop, operation, ("changes", &changes.len().to_string()), |txn| {
+                    Ok(txn.alter(&changes)?)
+                })
+            })
+            .await?;
             count(0).map(Some)
         }
         _ => Ok(None),

@@ -16,16 +16,16 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, Insert, Merge, MergeAction, MergeClause,
-    MergeClauseKind, MergeInsertKind, ObjectName, Statement, TableFactor, TableObject, Update,
-    UpdateTableFromKind,
+    MergeClauseKind, MergeInsertKind, ObjectName, Statement, TableFactor, TableObject, TransactionAccessMode,
+    TransactionIsolationLevel, TransactionMode, Update, UpdateTableFromKind,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use deltalite_format::predicate::Predicate;
 use deltalite_table::schema::GENERATION_EXPRESSION;
-use deltalite_table::txn::Rows;
 use deltalite_table::txn::conflict::Remedy;
-use deltalite_table::{DeltaLiteTable, OptimisticTransaction, TableError};
+use deltalite_table::txn::{Isolation, Rows};
+use deltalite_table::{OptimisticTransaction, TableError};
 use futures::StreamExt;
 use tokio::runtime::Handle;
 
@@ -63,10 +63,31 @@ pub(crate) async fn run(session: &Session, text: &str, shown: &str) -> Result<Op
         Statement::Delete(delete) => blocking(move || work.delete(&delete)).await.map(Some),
         Statement::Update(update) => blocking(move || work.update(&update)).await.map(Some),
         Statement::Merge(merge) => blocking(move || work.merge(&merge)).await.map(Some),
-        Statement::StartTransaction { .. } | Statement::Commit { .. } | Statement::Rollback { .. } => {
+        Statement::StartTransaction { modes, statements, .. } if statements.is_empty() => {
+            let isolation = isolation_of(&modes)?;
+            blocking(move || {
+                let names = work.session.names();
+                names.transaction().begin(isolation, &names.tables())?;
+                Ok(nothing())
+            })
+            .await
+            .map(Some)
+        }
+        Statement::Commit { chain: false, .. } => blocking(move || {
+            work.session.names().transaction().commit()?;
+            Ok(nothing())
+        })
+        .await
+        .map(Some),
+        Statement::Rollback { chain: false, savepoint: None } => blocking(move || {
+            work.session.names().transaction().rollback()?;
+            Ok(nothing())
+        })
+        .await
+        .map(Some),
+        Statement::Savepoint { .. } | Statement::Rollback { .. } | Statement::Commit { .. } => {
             Err(QueryError::NotSupported(
-                "transactions over several statements are not supported yet; each statement is one"
-                    .to_owned(),
+                "savepoints and chained transactions: BEGIN, COMMIT and ROLLBACK a whole one".to_owned(),
             ))
         }
         other => ddl::run_statement(session, other, shown).await,
@@ -86,6 +107,31 @@ pub(crate) async fn blocking<T: Send + 'static>(
 pub(crate) fn count(rows: u64) -> Result<RecordBatch> {
     let array: ArrayRef = Arc::new(UInt64Array::from(vec![rows]));
     RecordBatch::try_from_iter([("count", array)]).map_err(|e| QueryError::Engine(e.to_string()))
+}
+
+/// What a statement answers that has neither rows nor a number of them.
+pub(crate) fn nothing() -> RecordBatch {
+    RecordBatch::new_empty(Arc::new(Schema::empty()))
+}
+
+/// The level that a transaction asks for; a weaker one than there is gets the weakest.
+fn isolation_of(modes: &[TransactionMode]) -> Result<Option<Isolation>> {
+    let mut level = None;
+    for mode in modes {
+        match mode {
+            TransactionMode::IsolationLevel(TransactionIsolationLevel::Serializable) => {
+                level = Some(Isolation::Serializable);
+            }
+            TransactionMode::IsolationLevel(_) => level = Some(Isolation::Snapshot),
+            TransactionMode::AccessMode(TransactionAccessMode::ReadWrite) => {}
+            TransactionMode::AccessMode(TransactionAccessMode::ReadOnly) => {
+                return Err(QueryError::NotSupported(
+                    "READ ONLY: a transaction that only reads commits nothing anyway".to_owned(),
+                ));
+            }
+        }
+    }
+    Ok(level)
 }
 
 /// A name in FROM as the catalog knows it: the last part, lower case unless it is quoted.
@@ -168,6 +214,7 @@ impl Work {
             let explain = |e| self.session.explain(e, &self.shown);
             let frame = context.sql(sql).await.map_err(explain)?;
             let plan = frame.create_physical_plan().await.map_err(explain)?;
+            self.session.names().transaction().note(&plan);
             let query = crate::Query::plan(&self.shown, plan.clone(), context.task_ctx(), None);
             Ok((plan, query))
         })
@@ -178,24 +225,18 @@ impl Work {
         batches(stream, self.handle.clone(), self.stop.clone())
     }
 
-    fn commit(&self, txn: OptimisticTransaction, operation: &'static str, predicate: &str) -> Result<()> {
-        self.stop.check()?;
-        Ok(txn.commit(operation, [("predicate", predicate)]).map(drop)?)
-    }
-
     fn insert(&self, insert: &Insert) -> Result<RecordBatch> {
         let TableObject::TableName(name) = &insert.table else {
             return Err(QueryError::NotSupported("only a table can be inserted into".to_owned()));
         };
-        let table = self.session.names().open_table(&name_of(name))?;
         let Some(source) = &insert.source else {
             return Err(QueryError::NotSupported("INSERT needs VALUES or a query".to_owned()));
         };
         let given: Vec<String> = insert.columns.iter().map(name_of).collect();
         let sql = source.to_string();
-        until_committed(|| {
-            let mut txn = table.begin()?;
-            let columns = if given.is_empty() { own_columns(&txn) } else { given.clone() };
+        let mode = if insert.overwrite { "Overwrite" } else { "Append" };
+        change(&self.session, &name_of(name), &self.stop, "WRITE", ("mode", mode), |txn| {
+            let columns = if given.is_empty() { own_columns(txn) } else { given.clone() };
             let (_, query) = self.plan(&sql)?;
             if query.schema().fields().len() != columns.len() {
                 return Err(QueryError::Syntax {
@@ -227,11 +268,7 @@ impl Work {
                 RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())
                     .map_err(|source| TableError::Compute { what: "inserting rows", source })
             });
-            let rows = txn.insert(renamed)?;
-            let mode = if insert.overwrite { "Overwrite" } else { "Append" };
-            self.stop.check()?;
-            txn.commit("WRITE", [("mode", mode)])?;
-            count(rows)
+            count(txn.insert(renamed)?)
         })
     }
 
@@ -241,35 +278,34 @@ impl Work {
             return Err(QueryError::NotSupported("DELETE takes rows of one table".to_owned()));
         };
         let (name, alias) = table_of(&target.relation)?;
-        let table = self.session.names().open_table(&name)?;
         let Some(condition) = &delete.selection else {
-            return count(table.delete().execute()?.metric("numDeletedRows"));
+            return change(&self.session, &name, &self.stop, "DELETE", ("predicate", "TRUE"), |txn| {
+                count(txn.delete_where(None)?)
+            });
         };
         let others: String = delete.using.iter().flatten().map(|table| format!(", {table}")).collect();
-        until_committed(|| {
-            let mut txn = table.begin()?;
-            let target = self.target(&txn, &name, alias)?;
+        let parameter = ("predicate", condition.to_string());
+        let parameter = (parameter.0, parameter.1.as_str());
+        change(&self.session, &name, &self.stop, "DELETE", parameter, |txn| {
+            let target = self.target(txn, &name, alias)?;
             let sql = format!("SELECT {} FROM {}{others} WHERE {condition}", target.places(), target.from());
             let (plan, query) = self.plan(&sql)?;
             if let Some(predicate) = whole_condition(&plan, &target.relation) {
                 drop(query);
-                let outcome = table.delete().filter(predicate).execute()?;
-                return count(outcome.metric("numDeletedRows"));
+                return count(txn.delete_where(Some(&predicate))?);
             }
             let mut places = Places::default();
             for batch in self.batches(query.into_stream()?) {
                 places.add(&batch?, false)?;
             }
-            let deleted = places.delete(&mut txn, &target.relation)?;
+            let deleted = places.delete(txn, &target.relation)?;
             txn.read_whole_table();
-            self.commit(txn, "DELETE", &condition.to_string())?;
             count(deleted)
         })
     }
 
     fn update(&self, update: &Update) -> Result<RecordBatch> {
         let (name, alias) = table_of(&update.table.relation)?;
-        let table = self.session.names().open_table(&name)?;
         let others: String = match &update.from {
             Some(UpdateTableFromKind::BeforeSet(tables) | UpdateTableFromKind::AfterSet(tables)) => {
                 tables.iter().map(|table| format!(", {table}")).collect()
@@ -277,10 +313,9 @@ impl Work {
             None => String::new(),
         };
         let condition = update.selection.as_ref().map_or_else(|| "TRUE".to_owned(), ToString::to_string);
-        until_committed(|| {
-            let mut txn = table.begin()?;
-            let target = self.target(&txn, &name, alias)?;
-            let columns = changed_columns(&txn, &update.assignments, &target.alias)?;
+        change(&self.session, &name, &self.stop, "UPDATE", ("predicate", &condition), |txn| {
+            let target = self.target(txn, &name, alias)?;
+            let columns = changed_columns(txn, &update.assignments, &target.alias)?;
             let columns: String =
                 columns.iter().map(|(name, value)| format!(", {value} AS {}", quoted(name))).collect();
             let sql = format!(
@@ -303,22 +338,20 @@ impl Work {
             });
             // Rows are deleted first, so that changed ones may keep their keys.
             let changed = changed.collect::<Result<Vec<_>, TableError>>()?;
-            let rows = places.delete(&mut txn, &target.relation)?;
+            let rows = places.delete(txn, &target.relation)?;
             txn.insert_changed(changed.into_iter().map(Ok))?;
             txn.count("numUpdatedRows", rows);
-            self.commit(txn, "UPDATE", &condition)?;
             count(rows)
         })
     }
 
     fn merge(&self, merge: &Merge) -> Result<RecordBatch> {
         let (name, alias) = table_of(&merge.table)?;
-        let table = self.session.names().open_table(&name)?;
         let source_alias = alias_of(&merge.source)?;
-        until_committed(|| {
-            let mut txn = table.begin()?;
-            let target = self.target(&txn, &name, alias)?;
-            let (sql, actions) = merge_query(&txn, &target, merge, &source_alias)?;
+        let on = merge.on.to_string();
+        change(&self.session, &name, &self.stop, "MERGE", ("predicate", &on), |txn| {
+            let target = self.target(txn, &name, alias)?;
+            let (sql, actions) = merge_query(txn, &target, merge, &source_alias)?;
             let (_, query) = self.plan(&sql)?;
             txn.read_whole_table();
             let (mut places, mut changed, mut new) = (Places::default(), Vec::new(), Vec::new());
@@ -345,28 +378,50 @@ impl Work {
                 new.extend((inserted.num_rows() > 0).then(|| rows(&inserted)).transpose()?);
             }
             let updated: u64 = changed.iter().map(|b| b.num_rows() as u64).sum();
-            let gone = places.delete(&mut txn, &target.relation)?;
+            let gone = places.delete(txn, &target.relation)?;
             txn.insert_changed(changed.into_iter().map(Ok))?;
             let inserted = txn.insert(new.into_iter().map(Ok))?;
             txn.count("numTargetRowsUpdated", updated);
             txn.count("numTargetRowsDeleted", gone.saturating_sub(updated));
             txn.count("numTargetRowsInserted", inserted);
-            self.commit(txn, "MERGE", &merge.on.to_string())?;
             count(gone + inserted)
         })
     }
 }
 
-/// Runs a statement again while others' commits contradict it.
-fn until_committed(mut attempt: impl FnMut() -> Result<RecordBatch>) -> Result<RecordBatch> {
-    for n in 1.. {
-        match attempt() {
+/// Runs a statement on a transaction of a table and commits that, again while others' commits contradict it. Within a transaction of the
+/// session it is run once, and committed with that.
+pub(crate) fn change<T>(
+    session: &Session,
+    name: &str,
+    stop: &Stop,
+    operation: &str,
+    parameter: (&str, &str),
+    mut attempt: impl FnMut(&mut OptimisticTransaction) -> Result<T>,
+) -> Result<T> {
+    if let Some(mut writing) = session.names().write(name)? {
+        let result = attempt(writing.txn()?)?;
+        stop.check()?;
+        writing.done()?;
+        return Ok(result);
+    }
+    let table = session.names().open_table(name)?;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let mut once = || {
+            let mut txn = table.begin()?;
+            let result = attempt(&mut txn)?;
+            stop.check()?;
+            txn.commit(operation, [parameter])?;
+            Ok(result)
+        };
+        match once() {
             Err(QueryError::Table(TableError::Conflict(conflict)))
-                if conflict.remedy == Remedy::RunAgain && n < ATTEMPTS_MAX => {}
+                if conflict.remedy == Remedy::RunAgain && attempts < ATTEMPTS_MAX => {}
             result => return result,
         }
     }
-    count(0)
 }
 
 pub(crate) fn into_table(error: QueryError) -> TableError {
@@ -584,9 +639,4 @@ fn merge_query(
         on = merge.on,
     );
     Ok((sql, actions))
-}
-
-/// Opens a table by the name that a statement has for it.
-pub(crate) fn open(session: &Session, name: &ObjectName) -> Result<DeltaLiteTable> {
-    session.names().open_table(&name_of(name))
 }

@@ -37,6 +37,9 @@ pub enum QueryError {
     /// A table refuses.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// A transaction could not be committed, and nothing of it was.
+    #[error("the transaction was rolled back: {0}")]
+    RolledBack(TableError),
     /// More memory is needed than the session has.
     #[error("{0}")]
     Memory(String),
@@ -67,7 +70,7 @@ impl QueryError {
             QueryError::Timeout { .. } => "DL-0705",
             QueryError::Engine(_) => "DL-0706",
             QueryError::Cancelled => "DL-0707",
-            QueryError::Table(error) => error.code(),
+            QueryError::Table(error) | QueryError::RolledBack(error) => error.code(),
         }
     }
 

@@ -7,7 +7,7 @@
 //! * [`dml`], [`ddl`] – running statements that change rows, and tables; `cancel` – ending them; [`expressions`] – SQL in constraints and defaults;
 //! * [`catalog`] – what a name or a path in FROM is; [`provider`] – a version of a table, or a file, as a relation;
 //! * `delta` – Delta Lake tables, read and written; [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`] – conditions that the scan takes over;
-//! * `yielding` – joins that can be ended.
+//! * `transaction` – what is between BEGIN and COMMIT; `yielding` – joins that can be ended.
 
 mod cancel;
 pub mod catalog;
@@ -22,6 +22,7 @@ pub mod query;
 pub mod scan;
 pub mod session;
 pub mod statement;
+mod transaction;
 mod yielding;
 
 pub use error::QueryError;

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -113,6 +114,12 @@ impl FilesSource {
             }
         }
         all
+    }
+
+    /// The table whose rows it reads, and those for which condition; of other files nothing.
+    pub(crate) fn reads(&self) -> Option<(PathBuf, Option<Predicate>)> {
+        let (snapshot, _) = self.relation.table()?;
+        Some((snapshot.path().to_owned(), self.predicate.clone()))
     }
 
     /// The condition, if this is a scan of that relation with nothing but one that it evaluates itself.

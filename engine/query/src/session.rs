@@ -199,6 +199,11 @@ impl Session {
         }
     }
 
+    /// Whether statements are part of a transaction: after BEGIN, before COMMIT or ROLLBACK.
+    pub fn in_transaction(&self) -> bool {
+        self.names.transaction().is_open()
+    }
+
     /// Plans a statement that changes nothing; `shown` is what its author wrote.
     pub(crate) async fn plan(&self, text: &str, shown: &str) -> Result<Query> {
         let plan = self.physical(text).await.map_err(|e| self.explain(e, shown))?;
@@ -207,7 +212,9 @@ impl Session {
 
     async fn physical(&self, text: &str) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
         let frame = self.context.sql(text).await?;
-        frame.create_physical_plan().await
+        let plan = frame.create_physical_plan().await?;
+        self.names.transaction().note(&plan);
+        Ok(plan)
     }
 
     /// An error of DataFusion's, with the nearest name where one stands for nothing.

@@ -12,10 +12,11 @@ Rows go to and come from other libraries by the Arrow C interface, without a cop
 
 from __future__ import annotations
 
+import contextlib as _contextlib
 import datetime as _datetime
 import json as _json
 import os as _os
-from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Iterator as _Iterator, Mapping as _Mapping
 from typing import Any, Union as _Union
 
 from . import _deltalite
@@ -156,6 +157,22 @@ class Session:
         finally:
             for name in names:
                 self._session.unregister(name)
+
+    @_contextlib.contextmanager
+    def transaction(self, isolation: str | None = None) -> _Iterator["Session"]:
+        """Makes one transaction of the statements in a ``with`` block: committed at its end, rolled back if it raises.
+
+        isolation: ``"serializable"`` or ``"snapshot"``; that of each table without.
+        Only what is written through ``sql`` takes part.
+        """
+        self.sql("BEGIN" if isolation is None else f"BEGIN ISOLATION LEVEL {isolation}")
+        try:
+            yield self
+        except BaseException:
+            if self._session.in_transaction():
+                self.sql("ROLLBACK")
+            raise
+        self.sql("COMMIT")
 
     def register(self, name: str, data: Any) -> None:
         """Gives Arrow data a name that statements know. It is held in memory until ``unregister``."""

@@ -1,10 +1,11 @@
 //! Statements from the outside.
 //!
-//! * [`statements`] – what each statement does; [`tpch`] – TPC-H against DataFusion over the same rows in memory.
+//! * [`statements`] – what each statement does; [`transactions`] – several of them as one; [`tpch`] – TPC-H against DataFusion over the same rows in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod statements;
 mod tpch;
+mod transactions;
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};

@@ -50,7 +50,10 @@ impl Validator for WholeStatements {
     }
 }
 
-struct Name;
+/// The name of the shell; marked while a transaction is open.
+struct Name {
+    in_transaction: bool,
+}
 
 impl Prompt for Name {
     fn render_prompt_left(&self) -> Cow<'_, str> {
@@ -62,7 +65,7 @@ impl Prompt for Name {
     }
 
     fn render_prompt_indicator(&self, _mode: PromptEditMode) -> Cow<'_, str> {
-        "> ".into()
+        if self.in_transaction { "*> ".into() } else { "> ".into() }
     }
 
     fn render_prompt_multiline_indicator(&self) -> Cow<'_, str> {
@@ -117,9 +120,9 @@ impl Editor {
     ///
     /// # Errors
     /// When the terminal can't be read.
-    pub(super) fn read(&mut self) -> Result<Typed> {
+    pub(super) fn read(&mut self, in_transaction: bool) -> Result<Typed> {
         let failed = |e: std::io::Error| EngineError::Io { path: "the terminal".into(), source: e };
-        Ok(match self.line.read_line(&Name).map_err(failed)? {
+        Ok(match self.line.read_line(&Name { in_transaction }).map_err(failed)? {
             Signal::Success(text) | Signal::ExternalBreak(text) | Signal::HostCommand(text) => {
                 Typed::Text(text)
             }

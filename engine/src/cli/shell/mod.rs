@@ -77,7 +77,7 @@ impl Shell {
             env!("CARGO_PKG_VERSION")
         );
         loop {
-            let next = match editor.read()? {
+            let next = match editor.read(self.session.in_transaction())? {
                 editor::Typed::Text(text) => self.take(&text),
                 editor::Typed::Dropped => continue,
                 editor::Typed::End => return Ok(Outcome::Done),

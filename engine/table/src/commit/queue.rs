@@ -30,7 +30,7 @@ use crate::version::Version;
 const RETRIES_MAX: usize = 10_000;
 
 /// A transaction that wants to become a version.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pending {
     pub(crate) txn: Transaction,
     pub(crate) info: CommitInfo,
@@ -99,15 +99,15 @@ impl Drop for Lead<'_> {
 }
 
 /// A transaction with a version of its own, not yet committed.
-struct Sealed {
-    ticket: Ticket,
-    pending: Pending,
-    commit: SealedCommit,
-    summary: Arc<WinnerSummary>,
+pub(super) struct Sealed {
+    pub(super) ticket: Ticket,
+    pub(super) pending: Pending,
+    pub(super) commit: SealedCommit,
+    pub(super) summary: Arc<WinnerSummary>,
 }
 
 /// What became of a transaction.
-enum Sealing {
+pub(super) enum Sealing {
     /// A version on top of those before.
     Sealed(Box<SealedCommit>, Arc<WinnerSummary>),
     /// A version, possibly one of this group, did the same already.
@@ -310,7 +310,7 @@ impl Committer {
     }
 
     /// One transaction on top of the tip and of those sealed before.
-    fn seal_one(
+    pub(super) fn seal_one(
         &self,
         pending: &Pending,
         tip: &Snapshot,
@@ -356,8 +356,26 @@ impl Committer {
         Ok(Sealing::Sealed(Box::new(commit), Arc::new(summary)))
     }
 
+    /// Takes in a version that was committed on top of the tip.
+    pub(super) fn sealed_stands(&self, sealed: Sealed) -> Committed {
+        let snapshot = sealed.commit.snapshot().clone();
+        self.winners.remember(sealed.summary);
+        self.advance(snapshot.clone());
+        Committed { version: sealed.commit.info().version, snapshot, already: false }
+    }
+
+    /// A file that a version was about to refer to is referred to, or never will be.
+    pub(super) fn forget_in_flight(&self, path: &Path) {
+        self.in_flight.lock().remove(path);
+    }
+
     /// Makes durable what the group's versions will refer to.
-    fn secure(&self, group: &[Sealed], vectors: VectorFile, at: &mut Option<PathBuf>) -> Result<()> {
+    pub(super) fn secure(
+        &self,
+        group: &[Sealed],
+        vectors: VectorFile,
+        at: &mut Option<PathBuf>,
+    ) -> Result<()> {
         let mut folders: BTreeSet<&Path> =
             group.iter().flat_map(|m| m.pending.unsynced.iter().map(PathBuf::as_path)).collect();
         if !vectors.is_empty() {
@@ -428,7 +446,7 @@ fn beyond_horizon(txn: &Transaction, missing: Version) -> Box<Conflict> {
 }
 
 /// The highest row id given so far, where the table tracks rows; −1 when none was.
-fn row_id_high_water(snapshot: &Snapshot) -> Option<i64> {
+pub(crate) fn row_id_high_water(snapshot: &Snapshot) -> Option<i64> {
     let tracks = snapshot.metadata().configuration.value("delta.enableRowTracking") == Some("true");
     let domain = snapshot.domains().get("delta.rowTracking");
     if !tracks && domain.is_none() {

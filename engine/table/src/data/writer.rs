@@ -44,9 +44,27 @@ impl NewFiles {
         Self { core, paths: Vec::new() }
     }
 
-    fn push(&mut self, path: PathBuf) {
+    pub(crate) fn push(&mut self, path: PathBuf) {
         self.core.in_flight.lock().insert(path.clone());
         self.paths.push(path);
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Removes all but the first ones.
+    pub(crate) fn discard_after(&mut self, kept: usize) {
+        let paths = self.paths.split_off(kept.min(self.paths.len()));
+        drop(Self { core: self.core.clone(), paths });
+    }
+
+    /// Removes those that are not wanted.
+    pub(crate) fn discard_unless(&mut self, wanted: impl Fn(&PathBuf) -> bool) {
+        let (kept, paths) = self.paths.drain(..).partition(wanted);
+        self.paths = kept;
+        drop(Self { core: self.core.clone(), paths });
     }
 
     /// Takes over the files of another.

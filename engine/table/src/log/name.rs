@@ -28,6 +28,8 @@ pub enum LogFile {
     Commit(Version),
     /// `<version>.checkpoint.<uuid>.json`: the state at a version.
     Checkpoint(Version, Uuid),
+    /// `<version>.prepared.json`: a version that stands once another table's log decides so; see [`store`](super::store).
+    Prepared(Version),
     /// `_sidecars/<uuid>.dlb`: many file actions.
     Sidecar(Uuid),
     /// `_last_checkpoint`: which checkpoint to begin with. Only a hint.
@@ -54,6 +56,9 @@ impl LogFile {
         if rest == ".json" {
             return Some(LogFile::Commit(version));
         }
+        if rest == ".prepared.json" {
+            return Some(LogFile::Prepared(version));
+        }
         let id = rest.strip_prefix(".checkpoint.")?.strip_suffix(".json")?;
         Some(LogFile::Checkpoint(version, uuid(id)?))
     }
@@ -77,6 +82,7 @@ impl fmt::Display for LogFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LogFile::Commit(version) => write!(f, "{:020}.json", version.0),
+            LogFile::Prepared(version) => write!(f, "{:020}.prepared.json", version.0),
             LogFile::Checkpoint(version, id) => write!(f, "{:020}.checkpoint.{id}.json", version.0),
             LogFile::Sidecar(id) => write!(f, "{SIDECAR_FOLDER}/{id}.dlb"),
             LogFile::Hint => f.write_str("_last_checkpoint"),
@@ -95,7 +101,7 @@ mod tests {
         fn names_round_trip(version in 0..=Version::MAX.0, id: u128) {
             let id = Uuid::from_u128(id);
             let version = Version(version);
-            for file in [LogFile::Commit(version), LogFile::Checkpoint(version, id), LogFile::Sidecar(id), LogFile::Hint] {
+            for file in [LogFile::Commit(version), LogFile::Prepared(version), LogFile::Checkpoint(version, id), LogFile::Sidecar(id), LogFile::Hint] {
                 prop_assert_eq!(LogFile::parse(&file.to_string()), Some(file));
             }
         }

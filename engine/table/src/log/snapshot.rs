@@ -433,13 +433,22 @@ impl SealedCommit {
     /// # Errors
     /// As [`LogStore::put`].
     pub fn commit(store: &dyn LogStore, group: &[SealedCommit]) -> Result<super::Put> {
+        Self::put_sidecars(store, group)?;
+        let sections: Vec<Section> = group.iter().map(|c| c.section.clone()).collect();
+        store.put(&sections)
+    }
+
+    /// Puts what the versions' lines refer to.
+    ///
+    /// # Errors
+    /// When the medium fails.
+    pub(crate) fn put_sidecars(store: &dyn LogStore, group: &[SealedCommit]) -> Result<()> {
         let sidecars: Vec<(LogFile, &[u8])> =
             group.iter().flat_map(|c| c.sidecars.iter().map(|(f, b)| (*f, b.as_slice()))).collect();
         if !sidecars.is_empty() {
             store.put_files(&sidecars)?;
         }
-        let sections: Vec<Section> = group.iter().map(|c| c.section.clone()).collect();
-        store.put(&sections)
+        Ok(())
     }
 }
 

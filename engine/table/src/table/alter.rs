@@ -6,7 +6,7 @@ use arrow_schema::{DataType, Field};
 use super::DeltaLiteTable;
 use super::keys::{KEYS_PROPERTY, key_columns};
 use super::snapshot::TableSnapshot;
-use super::transaction::Outcome;
+use super::transaction::{OptimisticTransaction, Outcome};
 use crate::error::{Result, TableError};
 use crate::log::action::{Metadata, StringMap};
 use crate::schema::change::Position;
@@ -56,7 +56,8 @@ pub enum Change {
 }
 
 impl Change {
-    fn operation(&self) -> &'static str {
+    /// What the history calls it.
+    pub fn operation(&self) -> &'static str {
         match self {
             Change::AddColumn { .. } => "ADD COLUMNS",
             Change::DropColumn(_) => "DROP COLUMNS",
@@ -84,25 +85,32 @@ impl DeltaLiteTable {
             return Ok(Outcome { version: self.version(), ..Outcome::default() });
         };
         self.run(|mut txn| {
-            let base = txn.snapshot().clone();
-            let mut schema = base.schema.clone();
-            let mut metadata = txn.metadata().clone();
-            for change in changes {
-                schema = apply(change, &base, schema, &mut metadata)?;
-            }
-            metadata.schema_string = schema.to_json();
-            let reads = changes.iter().any(|change| {
-                matches!(
-                    change,
-                    Change::AddConstraint(..) | Change::SetNullable(_, false) | Change::SetKey(_)
-                )
-            });
-            if reads {
-                txn.read_whole_table();
-            }
-            txn.set_metadata(metadata)?;
+            txn.alter(changes)?;
             txn.commit(first.operation(), [])
         })
+    }
+}
+
+impl OptimisticTransaction {
+    /// Changes columns, properties or constraints. Rows inserted from now on are written under them.
+    ///
+    /// # Errors
+    /// When a change can't be made, or rows that are there contradict it.
+    pub fn alter(&mut self, changes: &[Change]) -> Result<()> {
+        let base = self.snapshot().clone();
+        let mut schema = base.schema.clone();
+        let mut metadata = self.metadata().clone();
+        for change in changes {
+            schema = apply(change, &base, schema, &mut metadata)?;
+        }
+        metadata.schema_string = schema.to_json();
+        let reads = changes.iter().any(|change| {
+            matches!(change, Change::AddConstraint(..) | Change::SetNullable(_, false) | Change::SetKey(_))
+        });
+        if reads {
+            self.read_whole_table();
+        }
+        self.set_metadata(metadata)
     }
 }
 

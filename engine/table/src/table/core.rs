@@ -115,9 +115,9 @@ impl Core {
         Ok(put.taken.is_none())
     }
 
-    /// Whether commits are possible: after one of unknown outcome the log has to be opened again.
+    /// Whether it can go on: after a commit of unknown outcome the log has to be opened again, and after its folder was replaced too.
     fn is_whole(&self) -> bool {
-        !self.store.is_poisoned()
+        !self.store.is_poisoned() && self.store.is_there()
     }
 
     /// The newest version, pinned.

@@ -9,7 +9,7 @@ use super::context::TableContext;
 use super::core::Core;
 use super::keys::KEYS_PROPERTY;
 use super::run::builder_future;
-use super::{DeltaLiteTable, TableSnapshot};
+use super::{DeltaLiteTable, OptimisticTransaction, TableSnapshot, lifecycle};
 use crate::commit::queue::WRITER_FEATURES;
 use crate::error::{Result, TableError};
 use crate::log::SealedCommit;
@@ -142,17 +142,50 @@ impl CreateTable {
             return DeltaLiteTable::newest(core);
         }
         let metadata = self.metadata(&context)?;
+        lifecycle::make_way(&self.path, &context)?;
         let actions = vec![Action::Protocol(protocol()), Action::Metadata(Box::new(metadata))];
         let first = SealedCommit::first(CommitInfo::new("CREATE TABLE"), actions)?;
         let made = Core::create(&self.path, &context, first)?;
         if !made && !self.if_not_exists {
-            return Err(TableError::invalid(
-                "making a table",
-                format!("there is one in {} already", self.path.display()),
-            ));
+            return Err(self.there_is_one());
         }
         let table = DeltaLiteTable::newest(Core::open(&self.path, &context)?)?;
         Ok(table)
+    }
+
+    fn there_is_one(&self) -> TableError {
+        TableError::invalid("making a table", format!("there is one in {} already", self.path.display()))
+    }
+
+    /// Makes it within a transaction: nobody else sees it until that is committed, and it is gone if it is not.
+    ///
+    /// ```
+    /// use arrow_schema::{DataType, Field, Schema};
+    /// use deltalite_table::DeltaLiteTable;
+    /// let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("t");
+    /// let schema = Schema::new(vec![Field::new("id", DataType::Int64, true)]);
+    /// let txn = DeltaLiteTable::create(&path, &schema).begin()?;
+    /// assert!(DeltaLiteTable::open(&path).execute().is_err());
+    /// txn.commit("CREATE TABLE", [])?;
+    /// assert!(DeltaLiteTable::open(&path).execute().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`CreateTable::execute`].
+    pub fn begin(self) -> Result<OptimisticTransaction> {
+        let context = self.context.clone().map_or_else(TableContext::of_process, Ok)?;
+        let metadata = self.metadata(&context)?;
+        lifecycle::make_way(&self.path, &context)?;
+        let creating = lifecycle::begin_creating(&context, &self.path)?;
+        let actions =
+            vec![Action::Protocol(protocol()), Action::Metadata(Box::new(metadata)), lifecycle::creating()];
+        let first = SealedCommit::first(CommitInfo::new("CREATE TABLE"), actions)?;
+        if !Core::create(&self.path, &context, first)? {
+            return Err(self.there_is_one());
+        }
+        OptimisticTransaction::on_new(Core::open(&self.path, &context)?, creating)
     }
 }
 

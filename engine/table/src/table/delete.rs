@@ -33,7 +33,7 @@ impl DeltaLiteTable {
     /// As [`DeleteRows::execute`].
     pub fn truncate(&self) -> Result<Outcome> {
         self.run(|mut txn| {
-            delete_matching(&mut txn, None)?;
+            txn.delete_where(None)?;
             txn.commit("TRUNCATE", [])
         })
     }
@@ -62,7 +62,7 @@ impl DeleteRows {
             if let Some(level) = self.isolation {
                 txn = txn.isolation(level);
             }
-            delete_matching(&mut txn, self.predicate.as_ref())?;
+            txn.delete_where(self.predicate.as_ref())?;
             txn.commit("DELETE", [("predicate", text.as_str())])
         })
     }
@@ -70,32 +70,34 @@ impl DeleteRows {
 
 builder_future!(DeleteRows => Outcome, DeleteRows::execute);
 
-/// Deletes the rows for which a condition is true, all without one; returns how many.
-///
-/// # Errors
-/// When the condition doesn't fit, or reading fails.
-pub(crate) fn delete_matching(txn: &mut OptimisticTransaction, predicate: Option<&Predicate>) -> Result<u64> {
-    let base = txn.snapshot().clone();
-    let Some(predicate) = predicate else {
-        txn.read_whole_table();
-        let files = base.files(None)?;
-        return files.iter().map(|file| txn.remove_file(file)).sum();
-    };
-    txn.read_where(predicate)?;
-    let mut deleted = 0;
-    for file in base.files(Some(predicate))? {
-        if file.all_match {
-            txn.read_file(&file.add.path);
-            deleted += txn.remove_file(&file)?;
-            continue;
+impl OptimisticTransaction {
+    /// Deletes the rows for which a condition is true, all without one; returns how many.
+    ///
+    /// # Errors
+    /// When the condition doesn't fit, or reading fails.
+    pub fn delete_where(&mut self, predicate: Option<&Predicate>) -> Result<u64> {
+        let base = self.snapshot().clone();
+        let Some(predicate) = predicate else {
+            self.read_whole_table();
+            let files = base.files(None)?;
+            return files.iter().map(|file| self.remove_file(file)).sum();
+        };
+        self.read_where(predicate)?;
+        let mut deleted = 0;
+        for file in base.files(Some(predicate))? {
+            if file.all_match {
+                self.read_file(&file.add.path);
+                deleted += self.remove_file(&file)?;
+                continue;
+            }
+            let scan = base.scan().columns(Vec::<String>::new()).filter(predicate.clone()).row_numbers(ROW);
+            let mut rows = Rows::new();
+            for batch in scan.of_files(one(&file))? {
+                rows.extend(row_numbers(&batch?));
+            }
+            self.read_rows(&file.add.path, &rows);
+            deleted += self.delete_rows(&file, &rows)?;
         }
-        let scan = base.scan().columns(Vec::<String>::new()).filter(predicate.clone()).row_numbers(ROW);
-        let mut rows = Rows::new();
-        for batch in scan.of_files(one(&file))? {
-            rows.extend(row_numbers(&batch?));
-        }
-        txn.read_rows(&file.add.path, &rows);
-        deleted += txn.delete_rows(&file, &rows)?;
+        Ok(deleted)
     }
-    Ok(deleted)
 }

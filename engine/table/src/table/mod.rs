@@ -2,7 +2,7 @@
 //!
 //! * [`context`] – the process that tables are opened in; `core` – what handles of a table share; [`pins`] – versions being read;
 //! * [`snapshot`] – a version; [`scan`] – reading it; [`transaction`] – writing the next; [`run`] – waiting, and running again;
-//! * [`create`] – new tables; [`write`](mod@write) – append and overwrite; [`delete`], [`update`], [`merge`] – changing rows;
+//! * [`create`] – new tables; [`lifecycle`] – tables that are not there yet, or not any more; [`write`](mod@write) – append and overwrite; [`delete`], [`update`], [`merge`] – changing rows;
 //! * [`alter`] – columns, properties, constraints; [`keys`], [`identity`] – enforced keys, identity columns;
 //! * [`optimize`], [`cluster`] – fewer, ordered files; [`vacuum`] – removing files that nothing reads;
 //! * [`history`] – versions, tags, restoring, changes between versions; [`clone`] – copies.
@@ -17,6 +17,7 @@ pub mod delete;
 pub mod history;
 mod identity;
 pub mod keys;
+pub mod lifecycle;
 pub mod merge;
 pub mod optimize;
 pub(crate) mod pins;
@@ -37,7 +38,7 @@ use parking_lot::Mutex;
 pub use context::TableContext;
 pub use scan::{AsyncTableStream, TableScan, TableStream};
 pub use snapshot::{TableFile, TableSnapshot};
-pub use transaction::{OptimisticTransaction, Outcome};
+pub use transaction::{OptimisticTransaction, Outcome, Savepoint};
 
 use self::core::Core;
 use crate::error::{Result, TableError};
@@ -136,8 +137,13 @@ impl DeltaLiteTable {
 
     pub(crate) fn newest(core: Arc<Core>) -> Result<Self> {
         let (log, pin) = core.newest()?;
+        lifecycle::must_be_there(&core.root, &log)?;
         let snapshot = TableSnapshot::new(core.clone(), log, pin)?;
         Ok(Self { core, snapshot: Arc::new(Mutex::new(snapshot)), past: false })
+    }
+
+    pub(crate) fn of_snapshot(snapshot: Arc<TableSnapshot>) -> Self {
+        Self { core: snapshot.core.clone(), snapshot: Arc::new(Mutex::new(snapshot)), past: false }
     }
 
     /// A handle of an older version, for reading.
@@ -223,6 +229,7 @@ impl DeltaLiteTable {
             ));
         }
         let (log, pin) = self.core.newest()?;
+        lifecycle::must_be_there(&self.core.root, &log)?;
         OptimisticTransaction::new(TableSnapshot::new(self.core.clone(), log, pin)?)
     }
 

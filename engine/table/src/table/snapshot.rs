@@ -1,14 +1,17 @@
 //! A version of a table, as it is read.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use deltalite_format::predicate::{Predicate, Pruned};
 use deltalite_shard::scan::ScanFile;
 
+use super::DeltaLiteTable;
 use super::core::Core;
 use super::pins::Pin;
 use super::scan::TableScan;
+use super::transaction::OptimisticTransaction;
 use crate::error::{Result, TableError};
 use crate::log::action::Add;
 use crate::log::{FileView, Snapshot};
@@ -189,6 +192,24 @@ impl TableSnapshot {
 
     pub(crate) fn pruner(&self, predicate: &Predicate) -> Result<Pruner> {
         Pruner::new(predicate, self.schema.arrow(), &self.partitioning)
+    }
+
+    /// Begins a transaction on this version, which others may have gone beyond.
+    ///
+    /// # Errors
+    /// When the table can't be written.
+    pub fn begin(self: &Arc<Self>) -> Result<OptimisticTransaction> {
+        OptimisticTransaction::new(self.clone())
+    }
+
+    /// A handle of the table that sees this version.
+    pub fn table(self: &Arc<Self>) -> DeltaLiteTable {
+        DeltaLiteTable::of_snapshot(self.clone())
+    }
+
+    /// The table's folder.
+    pub fn path(&self) -> &Path {
+        &self.core.root
     }
 
     /// Reads rows.

@@ -8,18 +8,24 @@ use arrow_array::RecordBatch;
 use deltalite_format::WriterOptions;
 use deltalite_format::predicate::Predicate;
 
+use super::core::Core;
 use super::identity;
 use super::keys::{AddedKeys, Keys};
+use super::lifecycle::Made;
 use super::snapshot::{TableFile, TableSnapshot};
 use super::update::changed_tag;
-use crate::commit::Pending;
+use crate::commit::queue::row_id_high_water;
+use crate::commit::together::{Member, commit_together};
+use crate::commit::{Committed, Pending};
 use crate::data::writer::{NewFiles, WriteAs};
 use crate::data::{DataWriter, Written};
+use crate::deletion_vector::{VectorFile, inline};
 use crate::error::{Result, TableError};
 use crate::log::action::{Add, CommitInfo, DomainMetadata, Metadata, Protocol, StringMap, Txn};
 use crate::partition::Partitioning;
 use crate::schema::{Preparer, TableSchema};
-use crate::txn::sets::{DomainWrite, RowDelete};
+use crate::txn::actions::actions_of;
+use crate::txn::sets::{DomainWrite, RowDelete, WriteSet};
 use crate::txn::{Columns, Isolation, Removal, RowMap, Rows, Transaction};
 use crate::version::Version;
 
@@ -68,9 +74,15 @@ impl Outcome {
 #[derive(Debug)]
 pub struct OptimisticTransaction {
     base: Arc<TableSnapshot>,
+    /// What its statements read: the base, and on it what those before have written.
+    seen: Arc<TableSnapshot>,
     txn: Transaction,
     info: CommitInfo,
     files: NewFiles,
+    /// Deletion vectors that only its own statements read.
+    scratch: NewFiles,
+    /// The table, where this transaction made it.
+    made: Option<Made>,
     folders: BTreeSet<PathBuf>,
     metrics: BTreeMap<&'static str, u64>,
     /// The schema and partitioning that rows are written with: new ones once this transaction has changed them.
@@ -97,6 +109,9 @@ impl OptimisticTransaction {
         let configuration = base.log.metadata().configuration.clone();
         Ok(Self {
             files: NewFiles::new(base.core.clone()),
+            scratch: NewFiles::new(base.core.clone()),
+            made: None,
+            seen: base.clone(),
             keys: Keys::of_table(&base)?,
             schema: base.schema.clone(),
             partitioning: base.partitioning.clone(),
@@ -109,9 +124,73 @@ impl OptimisticTransaction {
         })
     }
 
-    /// The version that it reads.
+    /// What it reads: a version, and on it what was written before the last [`OptimisticTransaction::advance`].
     pub fn snapshot(&self) -> &Arc<TableSnapshot> {
-        &self.base
+        &self.seen
+    }
+
+    /// Lets statements that follow see what those so far have written. Nobody else does until it is committed.
+    ///
+    /// # Errors
+    /// When what was written contradicts itself, or the system fails.
+    pub fn advance(&mut self) -> Result<()> {
+        let core = &self.base.core;
+        let mut vectors = VectorFile::default();
+        let high_water = row_id_high_water(&self.base.log);
+        let actions = actions_of(&self.txn, &mut self.info.clone(), high_water, |_, rows| {
+            let vector = match inline(rows)? {
+                Some(vector) => vector,
+                None => vectors.push(rows)?,
+            };
+            core.vectors.remember(&vector, rows.clone());
+            Ok(vector)
+        })?;
+        if !vectors.is_empty() {
+            let (name, bytes) = vectors.finish();
+            let path = core.root.join(name);
+            self.scratch.push(path.clone());
+            let write = || core.context.disk.create(&path)?.append(&bytes);
+            write().map_err(TableError::io("writing deletion vectors to", &path))?;
+        }
+        let sealed = self.base.log.seal(self.info.clone(), actions)?;
+        let pin = core.pins.pin(self.base.version())?;
+        self.seen = TableSnapshot::new(core.clone(), sealed.snapshot().clone(), pin)?;
+        self.keys = Keys::of_table(&self.seen)?;
+        Ok(())
+    }
+
+    /// Where to come back to when a statement fails; see [`OptimisticTransaction::roll_back`].
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            writes: self.txn.writes.clone(),
+            metrics: self.metrics.clone(),
+            schema: self.schema.clone(),
+            partitioning: self.partitioning.clone(),
+            configuration: self.configuration.clone(),
+            files: self.files.len(),
+        }
+    }
+
+    /// Forgets what was written since a savepoint. What was read stays read.
+    pub fn roll_back(&mut self, to: Savepoint) {
+        let Savepoint { writes, metrics, schema, partitioning, configuration, files } = to;
+        self.txn.writes = writes;
+        self.metrics = metrics;
+        self.schema = schema;
+        self.partitioning = partitioning;
+        self.configuration = configuration;
+        self.files.discard_after(files);
+    }
+
+    /// Whether a file is one that this transaction adds.
+    fn is_new(&self, path: &str) -> bool {
+        self.base.log.files().get(path).is_none()
+    }
+
+    /// A file that this transaction would add is not added.
+    fn drop_new(&mut self, path: &str) {
+        self.txn.writes.adds.retain(|add| *add.path != *path);
+        self.txn.writes.deleted_in_adds.remove(path);
     }
 
     /// Commits at another level than the table's.
@@ -139,7 +218,7 @@ impl OptimisticTransaction {
     /// # Errors
     /// When the condition doesn't fit the columns.
     pub fn read_where(&mut self, predicate: &Predicate) -> Result<()> {
-        let pruner = self.base.pruner(predicate)?;
+        let pruner = self.seen.pruner(predicate)?;
         self.txn.reads.predicates.push(Arc::new(pruner));
         self.read_columns(predicate.columns());
         Ok(())
@@ -195,7 +274,7 @@ impl OptimisticTransaction {
             preparer = preparer.of_changed_rows();
             writer = writer.tagged(changed_tag());
         }
-        let base = self.base.clone();
+        let base = self.seen.clone();
         let mut identity = |column: &str, rows: u64| identity::take(&base, column, rows);
         let mut added = self.keys.as_ref().map(|_| AddedKeys::default());
         for batch in batches {
@@ -207,9 +286,11 @@ impl OptimisticTransaction {
         }
         let written = writer.finish()?;
         if let (Some(keys), Some(added)) = (&self.keys, added) {
-            let deleted: HashMap<&str, &Rows> =
-                self.txn.writes.deletes.iter().map(|(path, d)| (&**path, &d.rows)).collect();
-            keys.check(&self.base, &added, &deleted, &self.txn.writes.removes)?;
+            let writes = &self.txn.writes;
+            let of_known = writes.deletes.iter().map(|(path, d)| (&**path, &d.rows));
+            let of_new = writes.deleted_in_adds.iter().map(|(path, rows)| (&**path, rows));
+            let deleted: HashMap<&str, &Rows> = of_known.chain(of_new).collect();
+            keys.check(&self.seen, &added, &deleted, &self.txn.writes.removes)?;
             self.txn.writes.keys.extend(added.into_keys());
         }
         self.txn.writes.columns = Columns::All;
@@ -228,11 +309,11 @@ impl OptimisticTransaction {
     }
 
     pub(crate) fn write_as(&self) -> Result<WriteAs> {
-        let indexed = self.base.number(INDEXED_COLUMNS_PROPERTY)?.unwrap_or(INDEXED_COLUMNS_DEFAULT);
+        let indexed = self.seen.number(INDEXED_COLUMNS_PROPERTY)?.unwrap_or(INDEXED_COLUMNS_DEFAULT);
         Ok(WriteAs {
             schema: self.schema.file_schema(),
             partitioning: self.partitioning.clone(),
-            file_bytes: self.base.number(FILE_BYTES_PROPERTY)?.unwrap_or(FILE_BYTES_DEFAULT),
+            file_bytes: self.seen.number(FILE_BYTES_PROPERTY)?.unwrap_or(FILE_BYTES_DEFAULT),
             indexed_columns: indexed as usize,
             format: WriterOptions { threads: self.base.core.context.threads, ..WriterOptions::default() },
         })
@@ -246,20 +327,34 @@ impl OptimisticTransaction {
         self.may_remove()?;
         let before = file.deleted()?;
         let path = &file.add.path;
+        let records = file.add.stats()?.and_then(|s| s.num_records);
+        if self.is_new(path) {
+            let gone = self.txn.writes.deleted_in_adds.entry(path.clone()).or_default();
+            let had = gone.len();
+            *gone |= rows;
+            let (gone, deleted) = (gone.len(), gone.len() - had);
+            if records == Some(gone) {
+                self.drop_new(path);
+            }
+            self.count("numDeletedRows", deleted);
+            return Ok(deleted);
+        }
+        // Where statements before have deleted rows of the file, `before` has those too.
         let entry = self.txn.writes.deletes.entry(path.clone()).or_insert_with(|| RowDelete {
             file: file.add.clone(),
             before: before.as_ref().clone(),
             rows: Rows::new(),
         });
         let had = entry.rows.len();
-        entry.rows |= rows - before.as_ref();
+        entry.rows |= rows - &entry.before;
         let deleted = entry.rows.len() - had;
-        let left = file.add.stats()?.and_then(|s| s.num_records).map(|n| n - entry.rows.len() - before.len());
+        let left = records.map(|n| n - entry.rows.len() - entry.before.len());
         if entry.rows.is_empty() {
             self.txn.writes.deletes.remove(path);
-        } else if left == Some(0) {
-            self.txn.writes.deletes.remove(path);
-            self.txn.writes.removes.insert(path.clone(), Removal { file: file.add.clone() });
+        } else if left == Some(0)
+            && let Some(RowDelete { file, .. }) = self.txn.writes.deletes.remove(path)
+        {
+            self.txn.writes.removes.insert(path.clone(), Removal { file });
             self.count("numRemovedFiles", 1);
         }
         self.count("numDeletedRows", deleted);
@@ -274,9 +369,14 @@ impl OptimisticTransaction {
         self.may_remove()?;
         let deleted = file.add.deletion_vector.as_ref().map_or(0, |dv| dv.cardinality);
         let rows = file.add.stats()?.and_then(|s| s.num_records).unwrap_or(deleted) - deleted;
-        self.txn.writes.deletes.remove(&file.add.path);
-        self.txn.writes.removes.insert(file.add.path.clone(), Removal { file: file.add.clone() });
-        self.count("numRemovedFiles", 1);
+        if self.is_new(&file.add.path) {
+            self.drop_new(&file.add.path);
+        } else {
+            let known = self.txn.writes.deletes.remove(&file.add.path).map(|delete| delete.file);
+            let live = known.unwrap_or_else(|| file.add.clone());
+            self.txn.writes.removes.insert(file.add.path.clone(), Removal { file: live });
+            self.count("numRemovedFiles", 1);
+        }
         self.count("numDeletedRows", rows);
         Ok(rows)
     }
@@ -383,37 +483,112 @@ impl OptimisticTransaction {
         operation: &str,
         parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Outcome> {
-        let unchanged =
-            Outcome { version: self.base.version(), committed: false, metrics: self.metrics.clone() };
         if self.is_empty() || self.done_before() {
-            return Ok(unchanged);
+            return Ok(self.unchanged());
         }
-        let Self { base, txn, mut info, files, folders, metrics, .. } = self;
-        operation.clone_into(&mut info.operation);
-        info.operation_parameters = parameters.into_iter().map(|(k, v)| (k, Some(v))).collect();
-        let texts: Vec<(&str, String)> = metrics.iter().map(|(k, v)| (*k, v.to_string())).collect();
-        info.operation_metrics = Some(texts.iter().map(|(k, v)| (*k, Some(v.as_str()))).collect());
-        let pending = Pending { txn, info, unsynced: folders };
-        let committed = match base.core.commit(pending) {
+        let (rest, pending) = self.into_pending(operation, parameters);
+        let result = rest.core.commit(pending);
+        rest.finish(result.map(Some))
+    }
+
+    /// Commits transactions of several tables; returns when all of them are durable. Either all of them are committed or none; nobody sees some of
+    /// them without the others. The operation is what the history of each table says.
+    ///
+    /// A transaction that only read is checked like the others, so that all of them together see one state where their level asks for it.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), deltalite_table::TableError> {
+    /// # let (entry, balance): (arrow_array::RecordBatch, arrow_array::RecordBatch) = todo!();
+    /// use deltalite_table::{DeltaLiteTable, OptimisticTransaction};
+    /// let mut entries = DeltaLiteTable::open("entries").execute()?.begin()?;
+    /// let mut balances = DeltaLiteTable::open("balances").execute()?.begin()?;
+    /// entries.insert([Ok(entry)])?;
+    /// balances.insert([Ok(balance)])?;
+    /// let outcomes = OptimisticTransaction::commit_all(vec![entries, balances], "BOOK")?;
+    /// assert_eq!(outcomes.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`OptimisticTransaction::commit`]; then none is committed, unless the error is [`TableError::OutcomeUnknown`].
+    pub fn commit_all(transactions: Vec<Self>, operation: &str) -> Result<Vec<Outcome>> {
+        let alone = transactions.len() == 1;
+        let (mut rests, mut members) = (Vec::new(), Vec::new());
+        for mut transaction in transactions {
+            if transaction.done_before() {
+                transaction.txn.writes =
+                    WriteSet { txns: transaction.txn.writes.txns, ..WriteSet::default() };
+            }
+            // The order that lets writers of one table pass each other may not be the order in another.
+            if !alone && transaction.txn.isolation == Isolation::WriteSerializable {
+                transaction.txn.isolation = Isolation::Serializable;
+            }
+            let writes = !transaction.is_empty();
+            let (rest, pending) = transaction.into_pending(operation, []);
+            members.push((rest.core.clone(), pending, writes));
+            rests.push(rest);
+        }
+        let members: Vec<Member<'_>> = members
+            .iter()
+            .map(|(core, pending, writes)| Member {
+                table: &core.root,
+                committer: &core.committer,
+                store: &core.store,
+                pending,
+                writes: *writes,
+            })
+            .collect();
+        let mut committed = match commit_together(&members) {
             Ok(committed) => committed,
             Err(error) => {
-                // Only where nothing can have happened may the files go.
-                if !matches!(error, TableError::Conflict(_)) {
-                    files.keep();
+                let safe = is_harmless(&error);
+                for rest in rests {
+                    rest.end(safe);
                 }
                 return Err(error);
             }
         };
-        if committed.already {
-            return Ok(Outcome { version: committed.version, ..unchanged });
+        let ends = rests.into_iter().zip(committed.drain(..));
+        ends.map(|(rest, committed)| rest.finish(Ok(committed))).collect()
+    }
+
+    fn unchanged(&self) -> Outcome {
+        Outcome { version: self.base.version(), committed: false, metrics: self.metrics.clone() }
+    }
+
+    fn into_pending<'a>(
+        self,
+        operation: &str,
+        parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> (Rest, Pending) {
+        let unchanged = self.unchanged();
+        let Self { base, txn, mut info, mut files, folders, metrics, made, .. } = self;
+        // Files that one statement added and another removed again.
+        let writes = &txn.writes;
+        if files.len() > writes.adds.len() + writes.cdcs.len() {
+            let paths =
+                writes.adds.iter().map(|add| &*add.path).chain(writes.cdcs.iter().map(|cdc| &*cdc.path));
+            let kept: HashSet<PathBuf> = paths.filter_map(|path| base.core.path_of(path).ok()).collect();
+            files.discard_unless(|path| kept.contains(path));
         }
-        files.keep();
-        Ok(Outcome { version: committed.version, committed: true, metrics })
+        operation.clone_into(&mut info.operation);
+        info.operation_parameters = parameters.into_iter().map(|(k, v)| (k, Some(v))).collect();
+        let texts: Vec<(&str, String)> = metrics.iter().map(|(k, v)| (*k, v.to_string())).collect();
+        info.operation_metrics = Some(texts.iter().map(|(k, v)| (*k, Some(v.as_str()))).collect());
+        let rest = Rest { core: base.core.clone(), files, made, unchanged, _base: base };
+        (rest, Pending { txn, info, unsynced: folders })
     }
 
     /// Partition values of the rows inserted.
     pub(crate) fn partitions_written(&self) -> HashSet<StringMap> {
         self.txn.writes.adds.iter().map(|add| add.partition_values.clone()).collect()
+    }
+
+    /// The table is one that this transaction made: it goes with it.
+    pub(crate) fn of_made(mut self, made: Made) -> Self {
+        self.made = Some(made);
+        self
     }
 
     /// Whether the version it read says that its application is as far already.
@@ -424,5 +599,62 @@ impl OptimisticTransaction {
             .txns
             .iter()
             .any(|ours| known.get(&ours.app_id).is_some_and(|theirs| ours.version <= theirs.version))
+    }
+}
+
+/// What a transaction had written at some point.
+#[derive(Debug)]
+pub struct Savepoint {
+    writes: WriteSet,
+    metrics: BTreeMap<&'static str, u64>,
+    schema: TableSchema,
+    partitioning: Partitioning,
+    configuration: StringMap,
+    files: usize,
+}
+
+/// What is left of a transaction while it commits.
+struct Rest {
+    core: Arc<Core>,
+    files: NewFiles,
+    made: Option<Made>,
+    unchanged: Outcome,
+    /// Keeps what it read from being vacuumed.
+    _base: Arc<TableSnapshot>,
+}
+
+/// Whether nothing can have happened, so that the files may go.
+fn is_harmless(error: &TableError) -> bool {
+    matches!(error, TableError::Conflict(_))
+}
+
+impl Rest {
+    fn finish(self, committed: Result<Option<Committed>>) -> Result<Outcome> {
+        let committed = match committed {
+            Ok(committed) => committed,
+            Err(error) => {
+                self.end(is_harmless(&error));
+                return Err(error);
+            }
+        };
+        let unchanged = self.unchanged.clone();
+        match committed {
+            None => Ok(unchanged),
+            Some(committed) if committed.already => Ok(Outcome { version: committed.version, ..unchanged }),
+            Some(committed) => {
+                self.end(false);
+                Ok(Outcome { version: committed.version, committed: true, ..unchanged })
+            }
+        }
+    }
+
+    /// Removes what was written, or leaves it.
+    fn end(self, remove: bool) {
+        if !remove {
+            self.files.keep();
+            if let Some(made) = self.made {
+                made.keep();
+            }
+        }
     }
 }

@@ -9,7 +9,6 @@ use arrow_schema::SchemaRef;
 use deltalite_format::predicate::{Literal, Predicate};
 
 use super::DeltaLiteTable;
-use super::delete::delete_matching;
 use super::run::builder_future;
 use super::snapshot::TableSnapshot;
 use super::transaction::Outcome;
@@ -95,7 +94,7 @@ impl UpdateRows {
             }
             let base = txn.snapshot().clone();
             let assignments = Assignments::new(&base, &self.set)?;
-            delete_matching(&mut txn, self.predicate.as_ref())?;
+            txn.delete_where(self.predicate.as_ref())?;
             txn.read_columns(base.schema().fields().iter().map(|f| f.name().as_str()));
             let mut scan = base.scan();
             if let Some(predicate) = &self.predicate {

@@ -11,7 +11,6 @@ use arrow_schema::{Schema, SchemaRef};
 use deltalite_format::predicate::Predicate;
 use deltalite_shard::scan::{DataFile, Scan};
 
-use super::delete::delete_matching;
 use super::run::{builder_future, until_committed};
 use super::transaction::{OptimisticTransaction, Outcome};
 use super::{DeltaLiteTable, TableFile};
@@ -232,7 +231,7 @@ impl WriteTable {
                 "Overwrite"
             }
             Replaces::Where(predicate) => {
-                delete_matching(&mut txn, Some(predicate))?;
+                txn.delete_where(Some(predicate))?;
                 txn.insert(all_match(batches, predicate))?;
                 "Overwrite"
             }

@@ -74,7 +74,7 @@ pub fn actions_of(
             return Err(wrong(format!("{} is added twice, or added and removed", add.path)));
         }
         let mut add = Add { data_change: writes.data_change, ..add.clone() };
-        if let Some(rows) = writes.moved_deletes.get(&add.path) {
+        if let Some(rows) = writes.deleted_in_adds.get(&add.path) {
             moved += 1;
             add.deletion_vector = Some(Box::new(store_rows(&add.path, rows)?));
         }
@@ -88,7 +88,7 @@ pub fn actions_of(
         }
         actions.push(Action::Add(add));
     }
-    if moved != writes.moved_deletes.len() {
+    if moved != writes.deleted_in_adds.len() {
         return Err(wrong("rows are deleted in a file that the compaction does not add".to_owned()));
     }
     if let (Some(next), Some(highest)) = (next_id, high_water)

@@ -13,6 +13,8 @@ use crate::version::Version;
 const ROWS_NAMED: usize = 5;
 /// Domains that hold the current token of a lock or lease begin like this.
 pub const FENCE_DOMAIN: &str = "deltalite.fence.";
+/// The domain that says that a table is not there yet (`creating`), or not any more (`dropped`).
+pub const LIFECYCLE_DOMAIN: &str = "deltalite.lifecycle";
 
 /// What a check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +151,9 @@ impl Case<'_> {
     /// R3, and domains that were only read.
     fn domains(&self, txn: &mut Transaction) -> Checking {
         for theirs in &self.winner.commit.domains {
+            if theirs.domain == LIFECYCLE_DOMAIN && !theirs.removed {
+                return Err(self.conflict(Rule::Domain, "it dropped the table".to_owned()));
+            }
             if txn.reads.domains.contains(&theirs.domain) {
                 return Err(self.conflict(Rule::Domain, format!("it set domain {}", theirs.domain)));
             }
@@ -345,7 +350,7 @@ impl Case<'_> {
                 return Err(self.of_file(Rule::DeleteDelete, path, detail));
             }
         }
-        let WriteSet { removes, row_map, moved_deletes, .. } = writes;
+        let WriteSet { removes, row_map, deleted_in_adds, .. } = writes;
         for (path, ours) in removes.iter_mut() {
             match (self.winner.fate(path), &*row_map) {
                 (Fate::Untouched, _) => {}
@@ -360,7 +365,7 @@ impl Case<'_> {
                         )
                     })?;
                     for (output, rows) in places {
-                        *moved_deletes.entry(output).or_default() |= rows;
+                        *deleted_in_adds.entry(output).or_default() |= rows;
                     }
                     ours.file = now.clone();
                 }

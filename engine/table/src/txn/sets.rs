@@ -110,7 +110,7 @@ pub struct WriteSet {
     /// Of a compaction: where the rows of `removes` are in `adds`.
     pub row_map: Option<RowMap>,
     /// Of a compaction: rows of `adds` that others have deleted from the files they come from.
-    pub moved_deletes: BTreeMap<Box<str>, Rows>,
+    pub deleted_in_adds: BTreeMap<Box<str>, Rows>,
     /// New metadata.
     pub metadata: Option<Metadata>,
     /// A new protocol.

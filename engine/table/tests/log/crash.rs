@@ -195,7 +195,9 @@ fn an_unknown_outcome_is_told_and_can_be_resolved() {
         let (disk, store, now) = two_versions();
         let next = now.seal(CommitInfo::new("WRITE"), vec![Action::Add(add("b"))]).unwrap();
         for (call, applied) in faults {
-            disk.fail(Fault { call: *call, after: 0, applied: *applied });
+            // Before it links anything, the store looks whether a version was prepared.
+            let after = usize::from(*call == Call::Identity);
+            disk.fail(Fault { call: *call, after, applied: *applied });
         }
         let error = SealedCommit::commit(&store, std::slice::from_ref(&next)).unwrap_err();
         let TableError::OutcomeUnknown { first, last, .. } = error else { panic!("{error}") };

@@ -8,6 +8,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use deltalite_shard::executor::{ShardOptions, ShardSet};
+use deltalite_table::table::TableSnapshot;
 use deltalite_table::{DeltaLiteTable, TableContext};
 
 static SHARDS: LazyLock<Arc<ShardSet>> = LazyLock::new(|| {
@@ -55,8 +56,13 @@ pub(crate) fn open(path: &Path) -> DeltaLiteTable {
 
 /// All rows, sorted.
 pub(crate) fn read(table: &DeltaLiteTable) -> Vec<Row> {
+    rows_of(&table.snapshot())
+}
+
+/// All rows of a version, sorted.
+pub(crate) fn rows_of(snapshot: &Arc<TableSnapshot>) -> Vec<Row> {
     let mut out = Vec::new();
-    for batch in table.scan().columns(["id", "name", "amount"]).execute().unwrap() {
+    for batch in snapshot.scan().columns(["id", "name", "amount"]).execute().unwrap() {
         let batch = batch.unwrap();
         let ids = batch.column(0).as_primitive::<Int64Type>();
         let names = batch.column(1).as_string_view();

@@ -20,12 +20,14 @@ use deltalite_table::{DeltaLiteTable, Version};
 
 use crate::common::{Row, batch, context, ids, open, read, row, rows, schema};
 
-/// States tried unless the environment says otherwise.
-const STATES_DEFAULT: usize = 2000;
+/// How many states are tried.
+pub(crate) fn states_wanted() -> usize {
+    std::env::var("DELTALITE_CRASH_STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
+}
 
 /// A real file system whose changes are recorded.
 #[derive(Debug, Clone)]
-struct Recorded(SimDisk);
+pub(crate) struct Recorded(pub(crate) SimDisk);
 
 struct Both(Box<dyn DiskFile>, Box<dyn DiskFile>);
 
@@ -85,6 +87,10 @@ impl Disk for Recorded {
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Lock>> {
         RealDisk.lock(path, wait)
     }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Lock> {
+        RealDisk.lock_shared(path)
+    }
 }
 
 /// What a run has promised.
@@ -99,7 +105,7 @@ struct Promises {
 }
 
 /// Writes a state out to a folder.
-fn materialize(disk: &SimDisk, from: &Path, to: &Path) {
+pub(crate) fn materialize(disk: &SimDisk, from: &Path, to: &Path) {
     for path in disk.files() {
         let Ok(relative) = path.strip_prefix(from) else { continue };
         let target = to.join(relative);
@@ -171,8 +177,7 @@ fn every_state_that_a_crash_leaves_is_a_whole_table() {
     let disk = Recorded(SimDisk::new());
     disk.0.create_folder(folder.path()).unwrap();
     let promises = run(&root, &disk);
-    let states =
-        std::env::var("DELTALITE_CRASH_STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(STATES_DEFAULT);
+    let states = states_wanted();
     let end = disk.0.position();
     let first = promises.acknowledged[0].0;
     let each = (states / (end - first)).max(1);

@@ -3,7 +3,8 @@
 //! * [`common`] – rows, tables, contexts; [`arrays`] – leaf arrays of any type; [`model`] – random statements against a list of rows in memory;
 //! * [`pruning`] – conditions, files and partitions;
 //! * [`features`] – columns, constraints, keys, partitions, history, clones; [`concurrent`] – many writers; [`anomalies`] – what levels promise; [`vacuuming`] – what goes and what stays;
-//! * [`crash`] – states that failing machines leave; [`kill`] – processes killed while they write.
+//! * [`crash`] – states that failing machines leave; [`kill`] – processes killed while they write;
+//! * [`together`] – transactions of several statements and tables.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod anomalies;
@@ -17,4 +18,5 @@ mod features;
 mod kill;
 mod model;
 mod pruning;
+mod together;
 mod vacuuming;

@@ -115,6 +115,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the system answers.
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Lock>>;
+
+    /// Locks a file for one of many: others may do so too, but nobody has it by [`Disk::lock`] meanwhile. Waits for who has.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn lock_shared(&self, path: &Path) -> io::Result<Lock>;
 }
 
 /// The file system of the machine.
@@ -194,7 +200,7 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Lock>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path)?;
+        let file = lock_file(path)?;
         if wait {
             file.lock()?;
         } else {
@@ -206,4 +212,14 @@ impl Disk for RealDisk {
         }
         Ok(Some(Lock::new(file)))
     }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Lock> {
+        let file = lock_file(path)?;
+        file.lock_shared()?;
+        Ok(Lock::new(file))
+    }
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path)
 }

@@ -25,7 +25,7 @@ use crate::version::Version;
 
 /// What a writing store has beyond a reading one.
 #[derive(Debug)]
-struct Writer {
+pub(super) struct Writer {
     /// Names of its temporary files begin with it; see [`remove_leftovers`].
     id: Uuid,
     _alive: Lock,
@@ -47,8 +47,8 @@ struct Writer {
 /// ```
 #[derive(Debug)]
 pub struct LocalStore {
-    disk: Arc<dyn Disk>,
-    log: PathBuf,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) log: PathBuf,
     writer: Option<Writer>,
     /// Versions whose own link a crash took, by the version whose file has them.
     lost_links: BTreeMap<Version, Version>,
@@ -128,6 +128,10 @@ impl LocalStore {
                 ),
             }
         }
+        if !store.unfinished()?.is_empty() {
+            let _nobody_prepares = store.lock_commits_shared()?;
+            store.settle_all()?;
+        }
         let end = store.list(Version(0))?.last().map_or(Version(0), |v| v.next());
         store.sync_log()?;
         store.writer = Some(Writer {
@@ -173,6 +177,13 @@ impl LocalStore {
         self.writer.as_ref().is_some_and(|writer| writer.poison.lock().is_some())
     }
 
+    /// Whether the folder is still the one that was opened, not another of the same name.
+    pub fn is_there(&self) -> bool {
+        let Some(writer) = &self.writer else { return true };
+        let alive = self.log.join(TEMP_FOLDER).join(format!("{}.lock", writer.id));
+        matches!(self.disk.identity(&alive), Ok(Some(_)))
+    }
+
     /// Versions without a name of their own whose section is in a later version's file.
     fn lost_links(&self) -> Result<BTreeMap<Version, Version>> {
         let present = self.list(Version(0))?;
@@ -215,7 +226,7 @@ impl LocalStore {
         Ok(bytes)
     }
 
-    fn read_path(&self, path: &Path) -> Result<Option<Buffer>> {
+    pub(super) fn read_path(&self, path: &Path) -> Result<Option<Buffer>> {
         match self.disk.read(path, FILE_BYTES_MAX) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
@@ -223,11 +234,11 @@ impl LocalStore {
         }
     }
 
-    fn sync_log(&self) -> Result<()> {
+    pub(super) fn sync_log(&self) -> Result<()> {
         self.disk.sync_folder(&self.log).map_err(TableError::io("syncing the folder", &self.log))
     }
 
-    fn writer(&self) -> Result<&Writer> {
+    pub(super) fn writer(&self) -> Result<&Writer> {
         let writer = self.writer.as_ref().ok_or_else(|| {
             TableError::invalid("writing to the log", "it was opened for reading only; open it for writing")
         })?;
@@ -238,7 +249,7 @@ impl LocalStore {
     }
 
     /// Writes and syncs a temporary file. After an error it is gone, or left for the next who opens the log.
-    fn write_temp<'a>(
+    pub(super) fn write_temp<'a>(
         &self,
         writer: &Writer,
         parts: impl Iterator<Item = &'a [u8]>,
@@ -262,7 +273,7 @@ impl LocalStore {
     }
 
     /// Removes a temporary file; whoever opens the log next does it otherwise.
-    fn discard(&self, temp: &Path) {
+    pub(super) fn discard(&self, temp: &Path) {
         if let Err(error) = self.disk.unlink(temp)
             && error.kind() != ErrorKind::NotFound
         {
@@ -271,7 +282,7 @@ impl LocalStore {
     }
 
     /// Before a group is linked: the version that it follows must be there, and durable.
-    fn secure_base(&self, writer: &Writer, first: Version) -> Result<()> {
+    pub(super) fn secure_base(&self, writer: &Writer, first: Version) -> Result<()> {
         if writer.durable_end.load(Ordering::Acquire) >= first.0 {
             return Ok(());
         }
@@ -309,6 +320,50 @@ impl LocalStore {
             }
         }
         (Put { committed: group.len(), taken: None }, None)
+    }
+
+    /// [`LogStore::put`] for who has the lock that keeps those away who commit to several tables at once, or is one of them.
+    pub(crate) fn put_locked(&self, group: &[Section]) -> Result<Put> {
+        let writer = self.writer()?;
+        let (first, last) = ends(group);
+        if group.is_empty()
+            || group.len() > GROUP_VERSIONS_MAX
+            || last > Version::MAX
+            || group.iter().enumerate().any(|(i, s)| s.version() != first.plus(i))
+        {
+            return Err(TableError::invalid(
+                "committing a group",
+                format!("it must be of 1 to {GROUP_VERSIONS_MAX} consecutive versions"),
+            ));
+        }
+        self.secure_base(writer, first)?;
+        let temp = self
+            .write_temp(writer, group.iter().map(Section::bytes))
+            .map_err(|(what, _, source)| TableError::NotCommitted { first, last, what, source })?;
+        let (put, failure) = self.link_group(&temp, group);
+        if let (Some(_), Some(source)) = (put.taken, failure.as_ref()) {
+            let source = std::io::Error::new(source.kind(), source.to_string());
+            return Err(unknown(
+                writer,
+                group,
+                "linking a version, and looking whether it is there,",
+                source,
+            ));
+        }
+        if put.committed > 0 {
+            if let Err(source) = self.disk.sync_folder(&self.log) {
+                return Err(unknown(writer, &group[..put.committed], "syncing the log's folder", source));
+            }
+            writer.durable_end.fetch_max(first.plus(put.committed).0, Ordering::AcqRel);
+        }
+        self.discard(&temp);
+        match failure {
+            // What was linked is committed all the same; the caller sees how much, and tries the rest again.
+            Some(source) if put.committed == 0 => {
+                Err(TableError::NotCommitted { first, last, what: "linking the version", source })
+            }
+            _ => Ok(put),
+        }
     }
 }
 
@@ -371,7 +426,7 @@ impl LogStore for LocalStore {
 
     fn read(&self, version: Version) -> Result<Option<Section>> {
         let from = self.lost_links.get(&version).copied().unwrap_or(version);
-        let Some(bytes) = self.read_commit_file(from)? else { return Ok(None) };
+        let Some(bytes) = self.read_commit_file(from)? else { return self.read_prepared(version) };
         let file = LogFile::Commit(from);
         if let Some(section) = Section::find(file, &bytes, version)? {
             return Ok(Some(section));
@@ -381,45 +436,16 @@ impl LogStore for LocalStore {
 
     fn put(&self, group: &[Section]) -> Result<Put> {
         let writer = self.writer()?;
-        let (first, last) = ends(group);
-        if group.is_empty()
-            || group.len() > GROUP_VERSIONS_MAX
-            || last > Version::MAX
-            || group.iter().enumerate().any(|(i, s)| s.version() != first.plus(i))
-        {
-            return Err(TableError::invalid(
-                "committing a group",
-                format!("it must be of 1 to {GROUP_VERSIONS_MAX} consecutive versions"),
-            ));
-        }
-        self.secure_base(writer, first)?;
-        let temp = self
-            .write_temp(writer, group.iter().map(Section::bytes))
-            .map_err(|(what, _, source)| TableError::NotCommitted { first, last, what, source })?;
-        let (put, failure) = self.link_group(&temp, group);
-        if let (Some(_), Some(source)) = (put.taken, failure.as_ref()) {
-            let source = std::io::Error::new(source.kind(), source.to_string());
-            return Err(unknown(
-                writer,
-                group,
-                "linking a version, and looking whether it is there,",
-                source,
-            ));
-        }
-        if put.committed > 0 {
-            if let Err(source) = self.disk.sync_folder(&self.log) {
-                return Err(unknown(writer, &group[..put.committed], "syncing the log's folder", source));
+        let _nobody_prepares = self.lock_commits_shared()?;
+        if let Some(first) = group.first().map(Section::version) {
+            if writer.durable_end.load(Ordering::Acquire) < first.0
+                && let Some(base) = first.previous()
+            {
+                self.settle(base)?;
             }
-            writer.durable_end.fetch_max(first.plus(put.committed).0, Ordering::AcqRel);
+            self.settle(first)?;
         }
-        self.discard(&temp);
-        match failure {
-            // What was linked is committed all the same; the caller sees how much, and tries the rest again.
-            Some(source) if put.committed == 0 => {
-                Err(TableError::NotCommitted { first, last, what: "linking the version", source })
-            }
-            _ => Ok(put),
-        }
+        self.put_locked(group)
     }
 
     fn list(&self, from: Version) -> Result<Vec<Version>> {

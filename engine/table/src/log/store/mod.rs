@@ -2,11 +2,13 @@
 //!
 //! * [`LogStore`] – what a log needs of its medium: versions that are put once, and checkpoints and sidecars beside them;
 //! * [`disk`] – the few calls of a file system that are used, and the real one; [`local`] – the store on it;
+//! * [`together`] – versions of several tables that stand together, or not at all;
 //! * [`sim`] – a file system in memory that records, fails on demand, and shows every state a crash could leave.
 
 pub mod disk;
 pub mod local;
 pub mod sim;
+pub mod together;
 
 use std::fmt;
 

@@ -467,4 +467,9 @@ impl Disk for SimDisk {
         self.state.lock().need_folder(&folder_of(path))?;
         Ok(Some(Lock::new(())))
     }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Lock> {
+        self.state.lock().need_folder(&folder_of(path))?;
+        Ok(Lock::new(()))
+    }
 }
