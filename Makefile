@@ -22,6 +22,12 @@ DATA_DIR := $(CURDIR)/target/bench-data
 # Python packages for the tests of our own and as peers of the benchmarks.
 VENV := $(HOME)/.cache/deltalite/venv-1
 PYTHON ?= python3
+# DuckDB with its extensions for TPC-H and TPC-DS, which are not there for the version that is the peer of benchmarks.
+TPC_VENV := $(HOME)/.cache/deltalite/venv-tpc-1
+TPC_PACKAGES := duckdb==1.5.5 duckdb-extension-tpch==1.5.5 duckdb-extension-tpcds==1.5.5 pyarrow==26.0.1
+# Suites and further arguments of `make answers`.
+SUITES ?= tpch tpcds
+ANSWERS_ARGS ?=
 PYTHON_PACKAGES := pytest==9.2.0 pyarrow==26.0.1 polars==2.1.0 pandas==3.1.1 duckdb==2.0.0 deltalake==1.6.6 maturin==1.16.0
 
 CARGO ?= cargo
@@ -49,6 +55,13 @@ bench: system-peers ## Compare with every peer, Vortex included; writes target/r
 bench-tables: system $(VENV)/made ## Measure tables beside DuckDB, DataFusion, deltalake; writes target/report/tables.json (TABLES_ARGS=--quick)
 	@mkdir -p $(REPORT_DIR)
 	$(CARGO) run --release -p deltalite-bench -- tables --data-dir $(DATA_DIR) --report-dir $(REPORT_DIR) --python $(VENV)/bin/python $(TABLES_ARGS)
+
+.PHONY: answers
+answers: system $(TPC_VENV)/made ## TPC-H and TPC-DS: every answer beside DuckDB's and the published ones (SF=1 ANSWERS_ARGS="--memory 1073741824")
+	$(CARGO) build --release -p deltalite-bench -p deltalite
+	for suite in $(SUITES); do \
+		$(TPC_VENV)/bin/python benches/peers/answers.py $$suite --scale $(SF) --binary $(CARGO_TARGET_DIR)/release/deltalite --data $(DATA_DIR) $(ANSWERS_ARGS); \
+	done
 
 .PHONY: build
 build: system ## Build the deltalite binary with the release profile
@@ -100,6 +113,11 @@ python-test: system $(VENV)/made ## The Python package, with pytest
 $(VENV)/made:
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet $(PYTHON_PACKAGES)
+	@touch $@
+
+$(TPC_VENV)/made:
+	$(PYTHON) -m venv --clear $(TPC_VENV)
+	$(TPC_VENV)/bin/pip install --quiet $(TPC_PACKAGES)
 	@touch $@
 
 .PHONY: peers-check

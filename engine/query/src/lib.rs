@@ -7,7 +7,8 @@
 //! * [`dml`], [`ddl`] – running statements that change rows, and tables; `cancel` – ending them; [`expressions`] – SQL in constraints and defaults;
 //! * [`catalog`] – what a name or a path in FROM is; [`provider`] – a version of a table, or a file, as a relation;
 //! * `delta` – Delta Lake tables, read and written; [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`] – conditions that the scan takes over;
-//! * `transaction` – what is between BEGIN and COMMIT; `yielding` – joins that can be ended.
+//! * `transaction` – what is between BEGIN and COMMIT; `yielding` – joins that can be ended; `filters` – conditions that are
+//!   handed down to scans.
 
 mod cancel;
 pub mod catalog;
@@ -16,6 +17,7 @@ mod delta;
 mod dml;
 pub mod error;
 pub mod expressions;
+mod filters;
 pub mod provider;
 pub mod pushdown;
 pub mod query;

@@ -22,6 +22,7 @@ use deltalite_table::TableContext;
 use crate::catalog::{Names, OneSchema};
 use crate::error::{QueryError, Result};
 use crate::expressions::SqlExpressions;
+use crate::filters::physical_rules;
 use crate::query::Query;
 use crate::scan::Decode;
 use crate::statement::{Statements, keywords, own, with_versions};
@@ -166,6 +167,7 @@ impl Session {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_physical_optimizer_rules(physical_rules())
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .build();
         let context = SessionContext::new_with_state(state);

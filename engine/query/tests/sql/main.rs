@@ -1,8 +1,9 @@
 //! Statements from the outside.
 //!
-//! * [`statements`] – what each statement does; [`transactions`] – several of them as one; [`tpch`] – TPC-H against DataFusion over the same rows in memory.
+//! * [`random`] – random queries, compared and rewritten; [`statements`] – what each statement does; [`transactions`] – several of them as one; [`tpch`] – TPC-H against DataFusion over the same rows in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod random;
 mod statements;
 mod tpch;
 mod transactions;
@@ -26,7 +27,7 @@ fn session(folder: &Path) -> Session {
 async fn lines(session: &Session, sql: &str) -> Vec<String> {
     match try_lines(session, sql).await {
         Ok(lines) => lines,
-        Err(e) => panic!("{}", e.render(sql)),
+        Err(e) => panic!("{}\n{sql}", e.render(sql)),
     }
 }
 

@@ -38,6 +38,23 @@ async fn rows_are_inserted_changed_and_deleted() {
     assert!(lines(&s, "VERIFY t ROWS").await[0].starts_with("intact"));
 }
 
+/// Columns of one name on both sides of a join: conditions and bounds go to the right one.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_on_both_sides_of_a_join() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(&s, "CREATE TABLE t AS SELECT * FROM (VALUES (1, CAST(1 AS DECIMAL(12, 2)), 3), (2, -4, 2)) AS v(k, c, d)").await;
+    lines(&s, "CREATE TABLE u AS SELECT * FROM (VALUES (3, DATE '2024-01-01', TRUE), (2, NULL, TRUE)) AS v(k, c, d)").await;
+    let sql = "SELECT count(*) FROM t RIGHT JOIN u ON t.d = u.k WHERE (t.c >= -1.75 AND u.d) OR u.c IS NULL";
+    assert_eq!(lines(&s, sql).await, ["2"]);
+    // The greatest of one side's `c` must not bound the other's.
+    lines(&s, "CREATE TABLE o AS SELECT value AS id, 1000 - value AS c FROM generate_series(1, 500)").await;
+    lines(&s, "CREATE TABLE p AS SELECT value AS id, value AS c FROM generate_series(1, 500)").await;
+    let sql =
+        "SELECT o.c, p.c FROM o JOIN p ON o.id = p.id JOIN o AS x ON x.id = p.id ORDER BY p.c DESC LIMIT 2";
+    assert_eq!(lines(&s, sql).await, ["500|500", "501|499"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn merges_do_what_their_clauses_say() {
     let folder = tempfile::tempdir().unwrap();
