@@ -80,6 +80,17 @@ pub fn shards(count: u32) -> Result<Arc<ShardSet>> {
     Ok(Arc::new(ShardSet::start(tuning::shard_options(count)?)?))
 }
 
+/// As [`shards`], in a process that may use so much memory; what is left of it for operators of queries goes to
+/// [`SessionOptions::memory_bytes`](query::SessionOptions::memory_bytes).
+///
+/// # Errors
+/// As [`shards`].
+pub fn shards_within(count: u32, memory_bytes: u64) -> Result<(Arc<ShardSet>, u64)> {
+    let options = tuning::shard_options(count)?;
+    let shares = tuning::share(memory_bytes, options.placement.shards.len());
+    Ok((Arc::new(ShardSet::start(options.arena(shares.arena))?), shares.operators))
+}
+
 /// Writes batches to a file that appears under its name only when it is whole and durable.
 ///
 /// # Errors

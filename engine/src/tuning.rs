@@ -65,6 +65,35 @@ pub fn store(profile: &DiskProfile) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// How memory that a process may use is shared out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shares {
+    /// Bytes of each shard's buffers.
+    pub arena: usize,
+    /// Bytes that operators of queries may hold.
+    pub operators: u64,
+}
+
+/// The process itself: code, stacks, metadata, what is on its way between operators.
+const PROCESS_BYTES: u64 = 96 << 20;
+/// Bytes of a shard's buffers: at least, and as without a limit.
+const ARENA_MIN: u64 = 16 << 20;
+const ARENA_MAX: u64 = 256 << 20;
+
+/// Shares out `bytes` for a process with `shards` shards: an eighth for buffers, most of the rest for operators.
+///
+/// ```
+/// let shares = deltalite::tuning::share(1 << 30, 2);
+/// assert_eq!(shares.arena, 64 << 20);
+/// assert_eq!(shares.operators, (1 << 30) - (128 << 20) - (96 << 20));
+/// ```
+pub fn share(bytes: u64, shards: usize) -> Shares {
+    let shards = shards.max(1) as u64;
+    let arena = (bytes / 8 / shards).clamp(ARENA_MIN, ARENA_MAX);
+    let rest = bytes.saturating_sub(arena * shards);
+    Shares { arena: arena as usize, operators: rest.saturating_sub(PROCESS_BYTES).max(rest / 2) }
+}
+
 /// Options for `count` shards (0: one per core), with the measured depth where there is a profile.
 ///
 /// # Errors

@@ -41,9 +41,6 @@ impl Session {
         if let Some(catalog) = catalog {
             options = options.catalog(catalog);
         }
-        if let Some(bytes) = memory_bytes {
-            options = options.memory_bytes(bytes);
-        }
         if let Some(folder) = temp_dir {
             options = options.temp_dir(folder);
         }
@@ -53,13 +50,18 @@ impl Session {
             options = options.timeout(limit);
         }
         let session = py.detach(|| {
-            let options = match threads {
-                Some(0) => return Err(usage("threads", "at least one is needed")),
-                Some(threads) => {
+            let options = match (threads, memory_bytes) {
+                (Some(0), _) => return Err(usage("threads", "at least one is needed")),
+                (_, Some(bytes)) => {
+                    let within = deltalite::shards_within(threads.unwrap_or(0), bytes);
+                    let (shards, operators) = within.map_err(|e| raise(&e))?;
+                    options.partitions(shards.len()).shards(shards).memory_bytes(operators)
+                }
+                (Some(threads), None) => {
                     let shards = deltalite::shards(threads).map_err(|e| raise(&e))?;
                     options.partitions(shards.len()).shards(shards)
                 }
-                None => options,
+                (None, None) => options,
             };
             query::Session::new(options).map_err(|e| of_query(&e, ""))
         })?;

@@ -13,17 +13,20 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 
 /// DataFusion's rule, on parts of a plan.
 #[derive(Debug)]
 struct UnambiguousFilters(FilterPushdown);
 
+type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
 /// DataFusion's rules for physical plans, with conditions handed down only where names are unambiguous.
-pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+pub(crate) fn physical_rules() -> Vec<Rule> {
     let (early, late) = (FilterPushdown::new(), FilterPushdown::new_post_optimization());
     let names = [early.name().to_owned(), late.name().to_owned()];
     let mut ours = [Some(early), Some(late)];
-    let replace = |rule: Arc<dyn PhysicalOptimizerRule + Send + Sync>| {
+    let replace = |rule: Rule| {
         let which = names.iter().position(|name| name == rule.name());
         match which.and_then(|at| ours[at].take()) {
             Some(inner) => Arc::new(UnambiguousFilters(inner)) as _,
@@ -53,7 +56,8 @@ impl PhysicalOptimizerRule for UnambiguousFilters {
         }
         let children = children.into_iter().map(|child| self.optimize(Arc::clone(child), config));
         let children = children.collect::<Result<Vec<_>>>()?;
-        plan.with_new_children(children)
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        plan.replace_children(children, options)
     }
 
     fn name(&self) -> &str {

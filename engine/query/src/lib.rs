@@ -8,7 +8,7 @@
 //! * [`catalog`] – what a name or a path in FROM is; [`provider`] – a version of a table, or a file, as a relation;
 //! * `delta` – Delta Lake tables, read and written; [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`] – conditions that the scan takes over;
 //! * `transaction` – what is between BEGIN and COMMIT; `yielding` – joins that can be ended; `filters` – conditions that are
-//!   handed down to scans.
+//!   handed down to scans; `joins` – joins that would not fit.
 
 mod cancel;
 pub mod catalog;
@@ -18,6 +18,7 @@ mod dml;
 pub mod error;
 pub mod expressions;
 mod filters;
+mod joins;
 pub mod provider;
 pub mod pushdown;
 pub mod query;

@@ -133,6 +133,17 @@ impl FilesSource {
     }
 }
 
+/// Bytes that a value takes in memory, about.
+pub(crate) fn width(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Boolean => 1,
+        // A view, and a part of what it views.
+        DataType::Utf8View | DataType::BinaryView => 32,
+        DataType::Struct(fields) => fields.iter().map(|f| width(f.data_type())).sum(),
+        other => other.primitive_width().unwrap_or(32),
+    }
+}
+
 /// A part of a file.
 #[derive(Debug)]
 struct Task {
@@ -363,6 +374,12 @@ impl DataSource for FilesSource {
         }
         if let (Some(limit), Precision::Inexact(rows)) = (self.limit, &statistics.num_rows) {
             statistics.num_rows = Precision::Inexact((*rows).min(limit));
+        }
+        // Of the columns that are read, as they are in memory: what decides which side of a join is held there.
+        if let Some(rows) = statistics.num_rows.get_value() {
+            let schema = self.relation.schema();
+            let row: usize = self.projection.iter().map(|at| width(schema.field(*at).data_type())).sum();
+            statistics.total_byte_size = Precision::Inexact(rows.saturating_mul(row));
         }
         Ok(Arc::new(statistics))
     }

@@ -23,6 +23,7 @@ use crate::catalog::{Names, OneSchema};
 use crate::error::{QueryError, Result};
 use crate::expressions::SqlExpressions;
 use crate::filters::physical_rules;
+use crate::joins::JoinsThatFit;
 use crate::query::Query;
 use crate::scan::Decode;
 use crate::statement::{Statements, keywords, own, with_versions};
@@ -163,11 +164,18 @@ impl Session {
             runtime = runtime.with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode));
         }
         let runtime = runtime.build_arc().map_err(|e| QueryError::of(e, ""))?;
+        let mut rules = physical_rules();
+        if let Some(bytes) = options.memory_bytes {
+            // Before what sides of joins have to be sorted by is put in.
+            let at = rules.iter().position(|rule| rule.name() == "join_selection").map_or(0, |at| at + 1);
+            let side_bytes = usize::try_from(bytes / 2).unwrap_or(usize::MAX);
+            rules.insert(at, Arc::new(JoinsThatFit { side_bytes }));
+        }
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
-            .with_physical_optimizer_rules(physical_rules())
+            .with_physical_optimizer_rules(rules)
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .build();
         let context = SessionContext::new_with_state(state);

@@ -28,7 +28,7 @@ pub(super) struct SessionArguments {
     /// Most rows that a table shows; 0 shows all.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(super) max_rows: usize,
-    /// Memory for operators, such as 4GiB; what is more is spilled. Without: no limit.
+    /// Memory that the process may use, such as 4GiB: what operators have beyond their share of it is spilled. Without: no limit.
     #[arg(long, value_name = "BYTES", value_parser = size)]
     memory: Option<u64>,
     /// Where operators spill to.
@@ -48,12 +48,17 @@ impl SessionArguments {
     /// # Errors
     /// When shards or threads can't be started.
     pub(super) fn open(&self) -> Result<(Session, Runtime)> {
-        let shards = deltalite::shards(self.threads.unwrap_or(0))?;
-        let mut options =
-            SessionOptions::default().partitions(shards.len()).shards(shards).catalog(&self.catalog);
-        if let Some(bytes) = self.memory {
-            options = options.memory_bytes(bytes);
-        }
+        let threads = self.threads.unwrap_or(0);
+        let mut options = SessionOptions::default().catalog(&self.catalog);
+        let shards = match self.memory {
+            None => deltalite::shards(threads)?,
+            Some(bytes) => {
+                let (shards, operators) = deltalite::shards_within(threads, bytes)?;
+                options = options.memory_bytes(operators);
+                shards
+            }
+        };
+        options = options.partitions(shards.len()).shards(shards);
         if let Some(folder) = &self.temp_dir {
             options = options.temp_dir(folder);
         }

@@ -242,6 +242,52 @@ impl<'p> LeafBuilder<'p> {
         self.append_values(page, rows.len(), &Rows::Take(rows))
     }
 
+    /// Rows so far.
+    pub(crate) fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Of the rows from `first` on, keeps runs: first row, counted from there, and number.
+    pub(crate) fn keep(&mut self, first: usize, runs: &[(usize, usize)]) {
+        let kept: usize = runs.iter().map(|(_, len)| len).sum();
+        if first + kept == self.filled {
+            return;
+        }
+        let keep_bits = |bits: &mut BooleanBufferBuilder| {
+            let all = BooleanBuffer::new(Buffer::from_slice_ref(bits.as_slice()), 0, bits.len());
+            bits.truncate(first);
+            for (from, len) in runs {
+                bits.append_buffer(&all.slice(first + from, *len));
+            }
+        };
+        if let Some(nulls) = &mut self.nulls {
+            keep_bits(nulls);
+        }
+        match &mut self.values {
+            Values::Bits(bits) => keep_bits(bits),
+            Values::Words(buffer) => {
+                let (width, bytes) = (self.width, buffer.as_mut_slice());
+                let mut to = first * width;
+                for (from, len) in runs {
+                    let from = (first + from) * width;
+                    bytes.copy_within(from..from + len * width, to);
+                    to += len * width;
+                }
+            }
+            Values::Shared(_) | Values::None => {}
+        }
+        self.filled = first + kept;
+    }
+
+    /// The array of the rows there are, which may be fewer than announced.
+    pub(crate) fn finish_early(mut self) -> Result<ArrayRef> {
+        self.total = self.filled;
+        if let Values::Words(buffer) = &mut self.values {
+            buffer.truncate(self.total * self.width);
+        }
+        self.finish()
+    }
+
     fn check(&self, n: usize) -> Result<()> {
         if self.filled + n > self.total {
             return Err(FormatError::invalid(

@@ -406,8 +406,11 @@ impl UnitScan {
                         return Ok(Some(self.window(start, n)?));
                     }
                     if selected > 0 {
-                        let batch = self.window(start, n)?;
                         let bits = BooleanBuffer::new(Buffer::from_slice_ref(mask.words()), start, n);
+                        if let Some(chunks) = runs_of(&bits, selected) {
+                            return Ok(Some(self.window_of(start, &bits, selected, &chunks)?));
+                        }
+                        let batch = self.window(start, n)?;
                         return Ok(Some(arrow_select::filter::filter_record_batch(
                             &batch,
                             &BooleanArray::new(bits, None),
@@ -453,6 +456,50 @@ impl UnitScan {
             Arc::new(UInt64Array::from_iter_values(first..first + n as u64)) as ArrayRef
         });
         self.plan.batch(arrays, n, numbers)
+    }
+
+    /// The selected rows of a window, of which most are: columns are decoded piece by piece, and each piece is moved together while it is in
+    /// the core's cache.
+    fn window_of(
+        &mut self,
+        start: usize,
+        bits: &BooleanBuffer,
+        selected: usize,
+        chunks: &[Vec<(usize, usize)>],
+    ) -> Result<RecordBatch> {
+        let mut arrays = Vec::with_capacity(self.columns.len());
+        for (slot, column) in self.columns.iter().enumerate() {
+            arrays.push(match column {
+                Column::Leaf(stream) => {
+                    let meta = &self.plan.columns[slot];
+                    let mut builder = LeafBuilder::new(
+                        meta.field.data_type(),
+                        meta.shape.streams[0],
+                        selected + CHUNK_ROWS.min(bits.len()),
+                        &self.plan.options.pool,
+                    );
+                    for (i, runs) in chunks.iter().enumerate().filter(|(_, runs)| !runs.is_empty()) {
+                        let at = i * CHUNK_ROWS;
+                        let rows = CHUNK_ROWS.min(bits.len() - at);
+                        let before = builder.filled();
+                        stream.append_range(&mut builder, start + at, rows)?;
+                        builder.keep(before, runs);
+                    }
+                    self.counts.bytes_decoded += builder.bytes_decoded() as u64;
+                    builder.finish_early()?
+                }
+                Column::Nested(array) => arrow_select::filter::filter(
+                    &array.slice(start, bits.len()),
+                    &BooleanArray::new(bits.clone(), None),
+                )?,
+            });
+        }
+        let numbers = self.plan.options.row_numbers.is_some().then(|| {
+            let first = self.plan.first_row(&self.task) + start as u64;
+            Arc::new(UInt64Array::from_iter_values(bits.set_indices().map(|at| first + at as u64)))
+                as ArrayRef
+        });
+        self.plan.batch(arrays, selected, numbers)
     }
 
     fn take(&mut self, rows: &[u32]) -> Result<RecordBatch> {
@@ -549,6 +596,26 @@ pub(crate) fn open_dictionary(
 }
 
 /// Rows of the unit for which a leaf of the predicate is true; rows outside `candidates` may be left out.
+/// Rows that are decoded before those that were not selected are closed over: a few columns' worth of a core's own cache.
+const CHUNK_ROWS: usize = 4096;
+/// Rows that runs have on average at least, for it to pay to move them one by one.
+const RUN_ROWS_MIN: usize = 8;
+
+/// The runs of selected rows, first and number, counted in each chunk of a window; none where they are short.
+fn runs_of(bits: &BooleanBuffer, selected: usize) -> Option<Vec<Vec<(usize, usize)>>> {
+    let most = selected / RUN_ROWS_MIN;
+    let mut count = 0;
+    (0..bits.len())
+        .step_by(CHUNK_ROWS)
+        .map(|at| {
+            let chunk = bits.slice(at, CHUNK_ROWS.min(bits.len() - at));
+            let runs: Vec<(usize, usize)> = chunk.set_slices().map(|(from, to)| (from, to - from)).collect();
+            count += runs.len();
+            (count <= most).then_some(runs)
+        })
+        .collect()
+}
+
 fn filter_leaf(
     column: &Column,
     leaf: &Leaf,

@@ -220,6 +220,23 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Few rows are missing, here and there: what is left is moved together.
+    #[test]
+    fn the_rest_of_scattered_deletions(
+        columns in (3000..30_000usize).prop_flat_map(|rows| prop::collection::vec(any_column(rows, false), 1..4)),
+        deleted in prop::collection::btree_set(0..30_000u64, 0..400),
+        batch_rows in prop::sample::select(vec![1000usize, 8192, 16_384]),
+    ) {
+        let rows = columns[0].len();
+        let table = batch_of(columns, rows);
+        let file = write(&table, small(Profile::Default, 20_000, 8192), 0);
+        check(file, &table, &Predicate::Literal(Some(true)), batch_rows, &deleted.into_iter().collect());
+    }
+}
+
 #[test]
 fn statistics_and_blooms_skip_what_they_can() {
     let rows = 40_000usize;

@@ -125,7 +125,7 @@ class Session:
     """Takes SQL statements.
 
     catalog: the folder whose folders are tables, known by their names.
-    memory_bytes: what operators may hold; what is more is spilled to ``temp_dir``. No limit without.
+    memory_bytes: what the session may use, buffers included; what operators have beyond is spilled to ``temp_dir``. No limit without.
     threads: shards that read, and parts of a query that run at once. One a core without.
     timeout: seconds that a statement may take.
     """
