@@ -59,7 +59,7 @@ pub fn plan_splits(meta: &FileMeta, target_bytes: u64) -> Vec<SplitSpec> {
     };
     for block in meta.blocks() {
         let end = block.offset + block.length;
-        if block.length >= 2 * target {
+        if block.length >= target.saturating_mul(2) {
             close(&mut open, &mut splits);
             let units = u64::from(block.rows.div_ceil(block.unit_rows));
             let parts = (block.length / target).min(units).max(1);

@@ -150,6 +150,12 @@ impl Session {
             .with_create_default_catalog_and_schema(false);
         // An aggregate over statistics reads no pages; bounds of runs narrow scans while a query runs.
         config.options_mut().sql_parser.map_string_types_to_utf8view = true;
+        if let Some(bytes) = options.memory_bytes {
+            // What each sort keeps back for merging what it has spilled.
+            let most = config.options().execution.sort_spill_reservation_bytes;
+            let keep_back = usize::try_from(bytes / 32).unwrap_or(most).min(most);
+            config.options_mut().execution.sort_spill_reservation_bytes = keep_back;
+        }
         let pool: Arc<dyn MemoryPool> = match options.memory_bytes {
             None => Arc::new(UnboundedMemoryPool::default()),
             // Each operator that can spill gets an equal share, so that none starves the others.

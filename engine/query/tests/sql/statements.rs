@@ -55,6 +55,34 @@ async fn names_on_both_sides_of_a_join() {
     assert_eq!(lines(&s, sql).await, ["500|500", "501|499"]);
 }
 
+/// A session with little memory merges what another holds in a hash table, and answers the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn joins_that_would_not_fit_are_merged() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(&s, "CREATE TABLE a AS SELECT value AS id, value % 1000 AS k, value % 7 AS n FROM generate_series(1, 220000)").await;
+    lines(&s, "CREATE TABLE b AS SELECT value AS id, value * 3 % 1000 AS k, value % 11 AS n FROM generate_series(1, 210000)").await;
+    let small = deltalite_query::SessionOptions::default()
+        .catalog(folder.path())
+        .partitions(1)
+        .memory_bytes(16 << 20);
+    let small = deltalite_query::Session::new(small.shards(s.tables().shards().clone())).unwrap();
+    for (join, merges) in [
+        ("JOIN b ON a.id = b.id AND a.k = b.k", true),
+        ("JOIN b ON a.id = b.id AND a.n < b.n", true),
+        ("LEFT JOIN b ON a.id = b.id + 50000", true),
+        ("FULL JOIN b ON a.id = b.id + 50000", true),
+        ("LEFT JOIN (SELECT * FROM b WHERE id < 50) AS b ON a.id = b.id AND a.n < b.n", false),
+    ] {
+        let sql =
+            format!("SELECT count(*), sum(a.id), sum(b.id), min(a.k - b.k), max(a.n + b.n) FROM a {join}");
+        let plan = lines(&small, &format!("EXPLAIN {sql}")).await.join(" ");
+        assert_eq!(plan.contains("SortMergeJoin"), merges, "{join}: {plan}");
+        assert!(!lines(&s, &format!("EXPLAIN {sql}")).await.join(" ").contains("SortMergeJoin"));
+        assert_eq!(lines(&small, &sql).await, lines(&s, &sql).await, "{join}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn merges_do_what_their_clauses_say() {
     let folder = tempfile::tempdir().unwrap();
