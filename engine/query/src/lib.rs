@@ -8,11 +8,13 @@
 //! * [`catalog`] – what a name or a path in FROM is; [`provider`] – a version of a table, or a file, as a relation;
 //! * `delta` – Delta Lake tables, read and written; [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`] – conditions that the scan takes over;
 //! * `transaction` – what is between BEGIN and COMMIT; `yielding` – joins that can be ended; `filters` – conditions that are
-//!   handed down to scans; `joins` – joins that would not fit.
+//!   handed down to scans; `joins` – joins that would not fit;
+//!   `decimals` – arithmetic of small ones.
 
 mod cancel;
 pub mod catalog;
 mod ddl;
+mod decimals;
 mod delta;
 mod dml;
 pub mod error;

@@ -20,6 +20,7 @@ use deltalite_shard::executor::ShardSet;
 use deltalite_table::TableContext;
 
 use crate::catalog::{Names, OneSchema};
+use crate::decimals::SmallDecimals;
 use crate::error::{QueryError, Result};
 use crate::expressions::SqlExpressions;
 use crate::filters::physical_rules;
@@ -181,6 +182,7 @@ impl Session {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_optimizer_rule(Arc::new(SmallDecimals))
             .with_physical_optimizer_rules(rules)
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .build();

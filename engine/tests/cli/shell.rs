@@ -78,6 +78,12 @@ impl Terminal {
         self.keys.write_all(text.as_bytes()).unwrap();
     }
 
+    /// Waits until the shell takes keys: it has asked where the cursor is, and shown its name. What is typed earlier may be lost.
+    fn prompt(&mut self) {
+        self.wait("\x1b[6n");
+        self.wait("deltalite");
+    }
+
     /// Waits until a text is shown after what was waited for before.
     fn wait(&mut self, text: &str) {
         let start = Instant::now();
@@ -104,16 +110,19 @@ impl Drop for Terminal {
 fn statements_are_typed_cancelled_completed_and_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::start(folder.path());
-    terminal.wait("deltalite");
+    terminal.prompt();
     terminal.type_in("CREATE TABLE trips (fare BIGINT);\r");
     terminal.wait("row in");
+    terminal.prompt();
     terminal.type_in("INSERT INTO trips VALUES (40),\r");
     terminal.wait("...>");
     terminal.type_in("(2);\r");
     terminal.wait("row in");
+    terminal.prompt();
     terminal.type_in("SELECT sum(fare) AS total FROM tri\t;\r");
     terminal.wait("| 42");
     terminal.wait("row in");
+    terminal.prompt();
     // A statement that would take far longer than anybody waits.
     let forever = "SELECT count(*) FROM generate_series(1, 2000000) a JOIN generate_series(1, 2000000) b ON a.value % 2 = b.value % 2;\r";
     terminal.type_in(forever);
@@ -121,14 +130,17 @@ fn statements_are_typed_cancelled_completed_and_remembered() {
     terminal.wait("read");
     terminal.type_in("\x03");
     terminal.wait("cancelled");
+    terminal.prompt();
     terminal.type_in("SELECT fair FROM trips;\r");
     terminal.wait("DL-0702");
+    terminal.prompt();
     terminal.type_in("SELECT 1");
     terminal.wait("SELECT");
     terminal.type_in("\x03");
-    terminal.wait("deltalite");
+    terminal.prompt();
     terminal.type_in("SELECT 6 * 7 AS answer;\r");
     terminal.wait("| 42");
+    terminal.prompt();
     terminal.type_in(".quit\r");
     assert!(terminal.child.wait().unwrap().success());
     let history = std::fs::read_to_string(folder.path().join("deltalite/history")).unwrap();
