@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
-use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result as PlanResult};
 use datafusion::datasource::listing::{
     ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl,
@@ -25,12 +25,13 @@ use crate::delta::table::DeltaTable;
 use crate::error::{QueryError, Result};
 use crate::provider::{Relation, RelationProvider};
 use crate::scan::Decode;
+use crate::schemas::{is_schema, schemas_in, tables_in};
 use crate::transaction::{Current, Writing};
 
 /// Endings of files that are read where they are.
 const ENDINGS: [&str; 6] = ["parquet", "csv", "json", "ndjson", "jsonl", "arrow"];
 
-/// The only schema of a session's catalog.
+/// What a session knows of names; itself the schema `main`.
 pub(crate) struct Names {
     folder: Option<PathBuf>,
     context: TableContext,
@@ -80,10 +81,49 @@ impl Names {
         &self.transaction
     }
 
+    /// The catalog's folder.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    pub(crate) fn registered(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        self.registered.lock().get(name).cloned()
+    }
+
+    pub(crate) fn registered_names(&self) -> Vec<String> {
+        self.registered.lock().keys().cloned().collect()
+    }
+
+    /// Names of the tables of all schemas.
+    pub(crate) fn all_table_names(&self) -> Vec<String> {
+        let mut names = self.table_names();
+        for schema in self.folder.as_deref().map(schemas_in).unwrap_or_default() {
+            let folder = self.folder.as_deref().unwrap_or(Path::new("")).join(&schema);
+            names.extend(tables_in(&folder).into_iter().map(|table| format!("{schema}.{table}")));
+        }
+        names
+    }
+
+    /// The schema of a name, and the table's name in it.
+    pub(crate) fn split_schema<'a>(&self, name: &'a str) -> Option<(&'a str, &'a str)> {
+        let (schema, table) = name.split_once('.')?;
+        let folder = self.folder.as_deref()?;
+        (!table.is_empty() && is_schema(folder, schema)).then_some((schema, table))
+    }
+
+    /// How statements write a table's name.
+    pub(crate) fn quoted(&self, name: &str) -> String {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        match self.split_schema(name) {
+            Some((schema, table)) => format!("{}.{}", quoted(schema), quoted(table)),
+            None => quoted(name),
+        }
+    }
+
     /// The tables of the catalog's folder.
     pub(crate) fn tables(&self) -> Vec<DeltaLiteTable> {
-        let names = self.table_names();
-        let folders = names.iter().filter_map(|name| Some(self.folder.as_ref()?.join(name)));
+        let names = self.all_table_names();
+        let folders = names.iter().filter_map(|name| self.path_of(name).ok());
         let ours = folders.filter(|path| path.join(LOG_FOLDER).is_dir());
         // One that can't be opened is told of when it is named.
         ours.filter_map(|path| DeltaLiteTable::open(path).context(&self.context).execute().ok()).collect()
@@ -99,6 +139,9 @@ impl Names {
 
     /// Where the table of a name is, or will be.
     pub(crate) fn path_of(&self, name: &str) -> Result<PathBuf> {
+        if let (Some((schema, table)), Some(folder)) = (self.split_schema(name), &self.folder) {
+            return Ok(folder.join(schema).join(table));
+        }
         if is_path(name) {
             return Ok(PathBuf::from(name));
         }
@@ -123,12 +166,15 @@ impl Names {
         }
         if !path.join(LOG_FOLDER).is_dir() {
             let message = format!("no table {name:?}");
-            return Err(QueryError::name(message, name, &self.table_names(), name));
+            return Err(QueryError::name(message, name, &self.all_table_names(), name));
         }
         match DeltaLiteTable::open(path).context(&self.context).execute() {
-            Err(TableError::NoTable { detail, .. }) => {
-                Err(QueryError::name(format!("no table {name:?}: {detail}"), name, &self.table_names(), name))
-            }
+            Err(TableError::NoTable { detail, .. }) => Err(QueryError::name(
+                format!("no table {name:?}: {detail}"),
+                name,
+                &self.all_table_names(),
+                name,
+            )),
             opened => Ok(opened?),
         }
     }
@@ -165,7 +211,7 @@ impl Names {
             };
             return Ok(Some(Arc::new(DeltaTable::open(&path, asked)?)));
         }
-        if at.is_some() || !is_path(base) {
+        if at.is_some() || !is_path(base) || self.split_schema(base).is_some() {
             return Ok(None);
         }
         if Path::new(base).extension().is_some_and(|e| e == "dlb") {
@@ -254,16 +300,9 @@ fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
 #[async_trait]
 impl SchemaProvider for Names {
     fn table_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.registered.lock().keys().cloned().collect();
-        let entries = self.folder.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
-        names.extend(
-            entries
-                .filter_map(Result::ok)
-                .filter(|entry| [LOG_FOLDER, DELTA_LOG].iter().any(|log| entry.path().join(log).is_dir()))
-                .filter_map(|entry| entry.file_name().into_string().ok())
-                // What is being removed.
-                .filter(|name| !name.starts_with('.')),
-        );
+        let mut names = self.registered_names();
+        names.retain(|name| self.split_schema(name).is_none());
+        names.extend(self.folder.as_deref().map(tables_in).unwrap_or_default());
         names.sort();
         names.dedup();
         names
@@ -288,22 +327,5 @@ impl SchemaProvider for Names {
     fn table_exist(&self, name: &str) -> bool {
         self.registered.lock().contains_key(name)
             || self.path_of(split_version(name).0).is_ok_and(|path| path.exists())
-    }
-}
-
-/// A catalog of one schema.
-#[derive(Debug)]
-pub(crate) struct OneSchema {
-    pub(crate) name: &'static str,
-    pub(crate) names: Arc<Names>,
-}
-
-impl CatalogProvider for OneSchema {
-    fn schema_names(&self) -> Vec<String> {
-        vec![self.name.to_owned()]
-    }
-
-    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        (name == self.name).then(|| self.names.clone() as Arc<dyn SchemaProvider>)
     }
 }

@@ -6,26 +6,32 @@ use std::time::Duration;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use datafusion::logical_expr::TableType;
+use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use datafusion::sql::sqlparser::ast::{
-    AlterColumnOperation, AlterTableOperation, ColumnDef, ColumnOption, CreateTable, Expr,
-    MySQLColumnPosition, ObjectType, SqlOption, Statement, TableConstraint, Value,
+    AlterColumnOperation, AlterTableOperation, ColumnDef, ColumnOption, CreateTable, CreateTableLikeKind,
+    Expr, Ident, IndexColumn, MySQLColumnPosition, ObjectName, ObjectType, Query as SqlQuery, SetExpr,
+    SqlOption, Statement, TableConstraint, Value,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use deltalite_format::predicate::Predicate;
+use deltalite_table::log::LOG_FOLDER;
 use deltalite_table::schema::change::Position;
 use deltalite_table::schema::{CURRENT_DEFAULT, GENERATION_EXPRESSION, IDENTITY_START, IDENTITY_STEP};
 use deltalite_table::table::alter::Change;
-use deltalite_table::{DeltaLiteTable, Version};
+use deltalite_table::{DeltaLiteTable, OptimisticTransaction, Version};
 
 use crate::cancel;
 use crate::delta::export::Export;
-use crate::dml::{batches, blocking, change, count, ident, into_table, name_of};
+use crate::dml::{batches, blocking, change, count, ident, into_table, table_name};
 use crate::error::{QueryError, Result};
 use crate::pushdown::predicate_of;
+use crate::query::Query;
 use crate::session::Session;
 use crate::statement::{Own, tokens};
+use crate::understood;
 
 fn table_of_columns<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch> {
     RecordBatch::try_from_iter(columns).map_err(|e| QueryError::Engine(e.to_string()))
@@ -193,7 +199,7 @@ async fn summarize(session: &Session, table: &str) -> Result<RecordBatch> {
         return Err(QueryError::name(format!("no table {table:?}"), table, &known, table));
     }
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let from = quoted(table);
+    let from = session.names().quoted(table);
     let each = names.iter().enumerate().map(|(at, name)| {
         let column = quoted(name);
         let label = name.replace('\'', "''");
@@ -273,73 +279,144 @@ pub(crate) async fn create(session: &Session, sql: &str, shown: &str) -> Result<
     if create.external || create.temporary || !statements.is_empty() {
         return Ok(None);
     }
-    let name = name_of(&create.name);
-    let path: PathBuf = match &create.location {
-        Some(location) => location.into(),
-        None => session.names().path_of(&name)?,
-    };
-    if create.or_replace {
+    create_table(session, create, partition_by, shown).await.map(Some)
+}
+
+/// `SELECT … INTO t`, as `CREATE TABLE t AS SELECT …`; `None` for any other query.
+///
+/// # Errors
+/// As [`create`].
+pub(crate) async fn select_into(
+    session: &Session,
+    query: &SqlQuery,
+    shown: &str,
+) -> Result<Option<RecordBatch>> {
+    let mut query = query.clone();
+    let SetExpr::Select(select) = query.body.as_mut() else { return Ok(None) };
+    let Some(into) = select.into.take() else { return Ok(None) };
+    if into.temporary || into.unlogged {
+        return Err(QueryError::NotSupported(format!("{into}: a table is kept until it is dropped")));
+    }
+    let create = CreateTableBuilder::new(into.name).query(Some(Box::new(query))).build();
+    create_table(session, create, Vec::new(), shown).await.map(Some)
+}
+
+async fn create_table(
+    session: &Session,
+    create: CreateTable,
+    partition_by: Vec<String>,
+    shown: &str,
+) -> Result<RecordBatch> {
+    understood::create(&create)?;
+    if create.or_replace && create.if_not_exists {
         return Err(QueryError::NotSupported(
-            "CREATE OR REPLACE TABLE: use INSERT OVERWRITE, or DROP the table first".to_owned(),
+            "OR REPLACE and IF NOT EXISTS contradict each other".to_owned(),
         ));
     }
-    let (query, schema) = match &create.query {
-        Some(query) => {
-            let planned = session.plan(&query.to_string(), shown).await?;
-            let schema = planned.schema().clone();
-            (Some(planned), schema)
-        }
-        None => (None, columns(session, &create.columns, shown).await?),
+    let names = session.names();
+    let name = table_name(session, &create.name)?;
+    let path: PathBuf = match &create.location {
+        Some(location) => location.into(),
+        None => names.path_of(&name)?,
     };
-    let mut new =
-        DeltaLiteTable::create(&path, &schema).context(session.names().context()).partition_by(partition_by);
+    let place = path.to_string_lossy().into_owned();
+    let there = path.join(LOG_FOLDER).is_dir()
+        && (names.transaction().has(&path)
+            || DeltaLiteTable::open(&path).context(names.context()).execute().is_ok());
+    if there && create.if_not_exists {
+        return count(0);
+    }
+    if let Some(source) = &create.clone {
+        let (session, source) = (session.clone(), table_name(session, source)?);
+        return blocking(move || {
+            session.names().open_table(&source)?.shallow_clone(&path)?;
+            count(0)
+        })
+        .await;
+    }
+    let schema = match (&create.query, &create.like) {
+        (Some(_), _) if create.columns.is_empty() => rows_of(session, &create, shown).await?.schema().clone(),
+        (None, Some(CreateTableLikeKind::Plain(like) | CreateTableLikeKind::Parenthesized(like))) => {
+            names.open_table(&table_name(session, &like.name)?)?.schema()
+        }
+        _ => columns(session, &create.columns, shown).await?,
+    };
+    let key = key(&create)?;
+    let schema = with_key_not_null(&schema, &key, &create);
+    let mut new = DeltaLiteTable::create(&path, &schema).context(names.context()).partition_by(partition_by);
     for (name, condition) in checks(&create) {
         new = new.constraint(name, condition);
     }
-    let key = key(&create);
     if !key.is_empty() {
         new = new.key(key);
     }
-    if create.if_not_exists {
-        let names = session.names();
-        if names.transaction().has(&path)
-            || DeltaLiteTable::open(&path).context(names.context()).execute().is_ok()
-        {
-            return count(0).map(Some);
-        }
-        new = new.if_not_exists();
+    for option in understood::properties(&create) {
+        let SqlOption::KeyValue { key, value } = option else {
+            return Err(QueryError::NotSupported(format!("the option {option} of a new table")));
+        };
+        new = new.property(&key.value, literal(value));
     }
-    let session = session.clone();
-    let Some(query) = query else {
-        return blocking(move || {
-            if session.in_transaction() {
-                session.names().transaction().made(new.begin()?)?;
-            } else {
-                new.execute()?;
-            }
-            count(0).map(Some)
-        })
-        .await;
-    };
-    let stream = query.into_stream()?;
+    if let Some(comment) = understood::comment(&create) {
+        new = new.comment(comment);
+    }
+    let (session, shown) = (session.clone(), shown.to_owned());
     let handle = tokio::runtime::Handle::current();
     let (_waiting, stop) = cancel::pair();
     blocking(move || {
+        let insert = |txn: &mut OptimisticTransaction| -> Result<u64> {
+            if create.query.is_none() {
+                return Ok(0);
+            }
+            let rows = handle.block_on(rows_of(&session, &create, &shown))?.into_stream()?;
+            let rows = batches(rows, handle.clone(), stop.clone()).map(|batch| batch.map_err(into_table));
+            Ok(txn.insert(rows)?)
+        };
+        if there && create.or_replace {
+            let operation = "CREATE OR REPLACE TABLE";
+            return change(&session, &place, &stop, operation, ("path", &place), |txn| {
+                txn.replace_table(&new)?;
+                count(insert(txn)?)
+            });
+        }
+        if create.query.is_none() && !session.in_transaction() {
+            new.execute()?;
+            return count(0);
+        }
         // Until it is committed there is no table, and if it is not, nothing is left.
         let mut txn = new.begin()?;
-        let rows = txn.insert(batches(stream, handle, stop.clone()).map(|b| b.map_err(into_table)))?;
+        let rows = insert(&mut txn)?;
         stop.check()?;
         if session.in_transaction() {
             session.names().transaction().made(txn)?;
         } else {
             txn.commit("CREATE TABLE AS SELECT", [])?;
         }
-        count(rows).map(Some)
+        count(rows)
     })
     .await
 }
 
-/// The columns of a table as they are declared.
+/// The rows of `CREATE TABLE … AS`, with the columns' names and types if they are given.
+async fn rows_of(session: &Session, create: &CreateTable, shown: &str) -> Result<Query> {
+    // Planning looks for a table of that name.
+    let name = ObjectName::from(vec![Ident::new("__new_table")]);
+    let rows = CreateTableBuilder::new(name)
+        .columns(create.columns.iter().map(|def| ColumnDef { options: Vec::new(), ..def.clone() }).collect())
+        .query(create.query.clone())
+        .build();
+    session.plan_rows_of(&rows.to_string(), shown).await
+}
+
+/// Columns of a primary key are not null.
+fn with_key_not_null(schema: &SchemaRef, key: &[String], create: &CreateTable) -> SchemaRef {
+    let primary = create.constraints.iter().any(|c| matches!(c, TableConstraint::PrimaryKey(_)));
+    let fields = schema.fields().iter().map(|field| {
+        let nullable = field.is_nullable() && !(primary && key.contains(field.name()));
+        field.as_ref().clone().with_nullable(nullable)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
 async fn columns(session: &Session, defs: &[ColumnDef], shown: &str) -> Result<SchemaRef> {
     if defs.is_empty() {
         return Err(QueryError::Syntax {
@@ -360,7 +437,7 @@ fn field(def: &ColumnDef, data_type: DataType) -> Result<Field> {
     let mut nullable = true;
     for option in &def.options {
         match &option.option {
-            ColumnOption::Null | ColumnOption::Check(_) => {}
+            ColumnOption::Null | ColumnOption::Check(_) | ColumnOption::Unique(_) => {}
             ColumnOption::NotNull | ColumnOption::PrimaryKey(_) => nullable = false,
             ColumnOption::Default(value) => {
                 drop(metadata.insert(CURRENT_DEFAULT.to_owned(), value.to_string()));
@@ -400,16 +477,36 @@ fn checks(create: &CreateTable) -> Vec<(String, String)> {
     all.map(|(at, (name, sql))| (name.unwrap_or_else(|| format!("check_{at}")), sql)).collect()
 }
 
-/// The columns of the primary key, or of the first that are unique.
-fn key(create: &CreateTable) -> Vec<String> {
+/// The columns of the primary key, or else of those that are unique together; there is one key.
+fn key(create: &CreateTable) -> Result<Vec<String>> {
+    let mut keys: Vec<(bool, Vec<String>)> = Vec::new();
     for constraint in &create.constraints {
-        if let TableConstraint::PrimaryKey(key) = constraint {
-            return key.columns.iter().map(|c| unquoted(&c.column.expr.to_string())).collect();
+        match constraint {
+            TableConstraint::PrimaryKey(key) => keys.push((true, key_columns(&key.columns))),
+            TableConstraint::Unique(key) => keys.push((false, key_columns(&key.columns))),
+            TableConstraint::Check(_) => {}
+            other => return Err(QueryError::NotSupported(format!("the constraint {other}"))),
         }
     }
-    let is_key =
-        |def: &&ColumnDef| def.options.iter().any(|o| matches!(o.option, ColumnOption::PrimaryKey(_)));
-    create.columns.iter().filter(is_key).map(|def| ident(&def.name)).collect()
+    for def in &create.columns {
+        for option in &def.options {
+            match &option.option {
+                ColumnOption::PrimaryKey(_) => keys.push((true, vec![ident(&def.name)])),
+                ColumnOption::Unique(_) => keys.push((false, vec![ident(&def.name)])),
+                _ => {}
+            }
+        }
+    }
+    if keys.len() > 1 {
+        return Err(QueryError::NotSupported(
+            "more than one key: a table has one PRIMARY KEY or UNIQUE".to_owned(),
+        ));
+    }
+    Ok(keys.pop().map(|(_, columns)| columns).unwrap_or_default())
+}
+
+fn key_columns(columns: &[IndexColumn]) -> Vec<String> {
+    columns.iter().map(|c| unquoted(&c.column.expr.to_string())).collect()
 }
 
 fn unquoted(name: &str) -> String {
@@ -430,9 +527,10 @@ pub(crate) async fn run_statement(
 ) -> Result<Option<RecordBatch>> {
     match statement {
         Statement::Truncate(truncate) => {
+            understood::truncate(&truncate)?;
             let mut rows = 0;
             for target in &truncate.table_names {
-                let (session, name) = (session.clone(), name_of(&target.name));
+                let (session, name) = (session.clone(), table_name(session, &target.name)?);
                 let (_waiting, stop) = cancel::pair();
                 let delete = move || {
                     change(&session, &name, &stop, "TRUNCATE", ("predicate", "TRUE"), |txn| {
@@ -445,8 +543,12 @@ pub(crate) async fn run_statement(
         }
         Statement::Drop { object_type: ObjectType::Table, names, if_exists, .. } => {
             for name in &names {
-                let name = name_of(name);
-                if session.names().forget(&name) {
+                let name = table_name(session, name)?;
+                if let Some(known) = session.names().registered(&name) {
+                    if known.table_type() == TableType::View {
+                        return Err(QueryError::NotSupported(format!("{name} is a view: DROP VIEW {name}")));
+                    }
+                    session.names().forget(&name);
                     continue;
                 }
                 let session = session.clone();
@@ -471,7 +573,7 @@ pub(crate) async fn run_statement(
             for operation in &alter.operations {
                 changes.extend(changes_of(session, operation, shown).await?);
             }
-            let (session, name) = (session.clone(), name_of(&alter.name));
+            let (session, name) = (session.clone(), table_name(session, &alter.name)?);
             let (_waiting, stop) = cancel::pair();
             blocking(move || {
                 let operation = changes.first().map_or("ALTER TABLE", Change::operation);
@@ -530,7 +632,12 @@ async fn changes_of(session: &Session, operation: &AlterTableOperation, shown: &
             one(Change::AddConstraint(name, check.expr.to_string()))
         }
         AlterTableOperation::AddConstraint { constraint: TableConstraint::PrimaryKey(key), .. } => {
-            one(Change::SetKey(key.columns.iter().map(|c| unquoted(&c.column.expr.to_string())).collect()))
+            let columns = key_columns(&key.columns);
+            let not_null = columns.iter().map(|name| Change::SetNullable(name.clone(), false));
+            Ok(not_null.chain([Change::SetKey(columns.clone())]).collect())
+        }
+        AlterTableOperation::AddConstraint { constraint: TableConstraint::Unique(key), .. } => {
+            one(Change::SetKey(key_columns(&key.columns)))
         }
         AlterTableOperation::DropConstraint { name, .. } => one(Change::DropConstraint(ident(name))),
         AlterTableOperation::DropPrimaryKey { .. } => one(Change::SetKey(Vec::new())),

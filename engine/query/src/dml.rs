@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt32Type, UInt64Type};
-use arrow_array::{ArrayRef, RecordBatch, UInt64Array};
-use arrow_schema::{Field, Schema};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::{DataType, Field, FieldRef, Schema};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{
@@ -36,6 +37,8 @@ use crate::provider::{Relation, RelationProvider};
 use crate::query::QueryStream;
 use crate::scan::{FILE_COLUMN, FilesSource, ROW_COLUMN};
 use crate::session::Session;
+use crate::statement::full_name;
+use crate::understood;
 
 /// How often a statement is run that others' commits contradict.
 const ATTEMPTS_MAX: usize = 20;
@@ -59,7 +62,14 @@ pub(crate) async fn run(session: &Session, text: &str, shown: &str) -> Result<Op
     let (_waiting, stop) = cancel::pair();
     let work = Work { session: session.clone(), handle: Handle::current(), shown: shown.to_owned(), stop };
     match statement {
+        // Files that were declared to be a table are DataFusion's to write.
+        Statement::Insert(Insert { table: TableObject::TableName(name), .. })
+            if session.names().registered(&table_name(session, &name)?).is_some() =>
+        {
+            Ok(None)
+        }
         Statement::Insert(insert) => blocking(move || work.insert(&insert)).await.map(Some),
+        Statement::Query(query) => ddl::select_into(session, &query, shown).await,
         Statement::Delete(delete) => blocking(move || work.delete(&delete)).await.map(Some),
         Statement::Update(update) => blocking(move || work.update(&update)).await.map(Some),
         Statement::Merge(merge) => blocking(move || work.merge(&merge)).await.map(Some),
@@ -135,8 +145,32 @@ fn isolation_of(modes: &[TransactionMode]) -> Result<Option<Isolation>> {
 }
 
 /// A name in FROM as the catalog knows it: the last part, lower case unless it is quoted.
-pub(crate) fn name_of(name: &ObjectName) -> String {
-    name.0.last().and_then(|part| part.as_ident()).map(ident).unwrap_or_default()
+fn parts_of(name: &ObjectName) -> Vec<String> {
+    name.0.iter().filter_map(|part| part.as_ident()).map(ident).collect()
+}
+
+/// The name of a table, with its schema if that is not `main`.
+pub(crate) fn table_name(session: &Session, name: &ObjectName) -> Result<String> {
+    let parts = parts_of(name);
+    let full = full_name(&parts)?;
+    if parts.len() > 1 && full.contains('.') && session.names().split_schema(&full).is_none() {
+        let schema = parts.iter().rev().nth(1).map_or("", String::as_str);
+        return Err(QueryError::NotSupported(format!("no schema {schema:?}; CREATE SCHEMA {schema} first")));
+    }
+    Ok(full)
+}
+
+/// The name of a column, which may be qualified by what the statement calls the table.
+fn column_name(name: &ObjectName, table: &str) -> Result<String> {
+    let parts = parts_of(name);
+    match parts.as_slice() {
+        [column] => Ok(column.clone()),
+        [qualifier, column] if quoted(qualifier) == table => Ok(column.clone()),
+        _ => Err(QueryError::Syntax {
+            message: format!("{name} is no column of {table}, the table that is changed"),
+            place: None,
+        }),
+    }
 }
 
 pub(crate) fn ident(ident: &Ident) -> String {
@@ -204,7 +238,8 @@ impl Work {
         let provider = RelationProvider::new(relation.clone(), shards, crate::scan::Decode::default());
         let registered = format!("__target_{}", TARGETS.fetch_add(1, Ordering::Relaxed));
         self.session.names().register(&registered, Arc::new(provider));
-        let alias = alias.map_or_else(|| name.to_owned(), ident);
+        let own = self.session.names().split_schema(name).map_or(name, |(_, table)| table);
+        let alias = alias.map_or_else(|| own.to_owned(), ident);
         Ok(Target { session: self.session.clone(), registered, relation, alias: quoted(&alias) })
     }
 
@@ -220,6 +255,15 @@ impl Work {
         })
     }
 
+    fn table_of<'a>(&self, factor: &'a TableFactor) -> Result<(String, Option<&'a Ident>)> {
+        match factor {
+            TableFactor::Table { name, alias, .. } => {
+                Ok((table_name(&self.session, name)?, alias.as_ref().map(|a| &a.name)))
+            }
+            other => Err(QueryError::NotSupported(format!("only a table can be changed, not {other}"))),
+        }
+    }
+
     /// Batches of a stream, one after the other, on this thread.
     fn batches(&self, stream: QueryStream) -> impl Iterator<Item = Result<RecordBatch>> + use<> {
         batches(stream, self.handle.clone(), self.stop.clone())
@@ -232,10 +276,13 @@ impl Work {
         let Some(source) = &insert.source else {
             return Err(QueryError::NotSupported("INSERT needs VALUES or a query".to_owned()));
         };
-        let given: Vec<String> = insert.columns.iter().map(name_of).collect();
+        understood::insert(insert)?;
+        let name = table_name(&self.session, name)?;
+        let given: Vec<String> =
+            insert.columns.iter().map(|column| column_name(column, &quoted(&name))).collect::<Result<_>>()?;
         let sql = source.to_string();
         let mode = if insert.overwrite { "Overwrite" } else { "Append" };
-        change(&self.session, &name_of(name), &self.stop, "WRITE", ("mode", mode), |txn| {
+        change(&self.session, &name, &self.stop, "WRITE", ("mode", mode), |txn| {
             let columns = if given.is_empty() { own_columns(txn) } else { given.clone() };
             let (_, query) = self.plan(&sql)?;
             if query.schema().fields().len() != columns.len() {
@@ -256,6 +303,7 @@ impl Work {
                     txn.remove_file(&file)?;
                 }
             }
+            let types = txn.snapshot().schema().clone();
             let renamed = self.batches(query.into_stream()?).map(|batch| {
                 let batch = batch.map_err(into_table)?;
                 let fields = batch
@@ -265,19 +313,23 @@ impl Work {
                     .zip(&columns)
                     .map(|(f, name)| Field::new(name, f.data_type().clone(), true))
                     .collect::<Vec<_>>();
-                RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())
-                    .map_err(|source| TableError::Compute { what: "inserting rows", source })
+                let named = RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec());
+                assigned(
+                    &named.map_err(|source| TableError::Compute { what: "inserting rows", source })?,
+                    &types,
+                )
             });
             count(txn.insert(renamed)?)
         })
     }
 
     fn delete(&self, delete: &Delete) -> Result<RecordBatch> {
+        understood::delete(delete)?;
         let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
         let [target] = from.as_slice() else {
             return Err(QueryError::NotSupported("DELETE takes rows of one table".to_owned()));
         };
-        let (name, alias) = table_of(&target.relation)?;
+        let (name, alias) = self.table_of(&target.relation)?;
         let Some(condition) = &delete.selection else {
             return change(&self.session, &name, &self.stop, "DELETE", ("predicate", "TRUE"), |txn| {
                 count(txn.delete_where(None)?)
@@ -305,7 +357,8 @@ impl Work {
     }
 
     fn update(&self, update: &Update) -> Result<RecordBatch> {
-        let (name, alias) = table_of(&update.table.relation)?;
+        understood::update(update)?;
+        let (name, alias) = self.table_of(&update.table.relation)?;
         let others: String = match &update.from {
             Some(UpdateTableFromKind::BeforeSet(tables) | UpdateTableFromKind::AfterSet(tables)) => {
                 tables.iter().map(|table| format!(", {table}")).collect()
@@ -329,12 +382,15 @@ impl Work {
                 None => txn.read_whole_table(),
             }
             let mut places = Places::default();
+            let types = txn.snapshot().schema().clone();
             let changed = self.batches(query.into_stream()?).map(|batch| {
                 let batch = batch.map_err(into_table)?;
                 places.add(&batch, true).map_err(into_table)?;
-                batch
-                    .project(&(2..batch.num_columns()).collect::<Vec<_>>())
-                    .map_err(|source| TableError::Compute { what: "changing rows", source })
+                let rows = batch.project(&(2..batch.num_columns()).collect::<Vec<_>>());
+                assigned(
+                    &rows.map_err(|source| TableError::Compute { what: "changing rows", source })?,
+                    &types,
+                )
             });
             // Rows are deleted first, so that changed ones may keep their keys.
             let changed = changed.collect::<Result<Vec<_>, TableError>>()?;
@@ -346,14 +402,21 @@ impl Work {
     }
 
     fn merge(&self, merge: &Merge) -> Result<RecordBatch> {
-        let (name, alias) = table_of(&merge.table)?;
+        understood::merge(merge)?;
+        let (name, alias) = self.table_of(&merge.table)?;
         let source_alias = alias_of(&merge.source)?;
+        if alias.map_or_else(|| quoted(&name), |alias| quoted(&ident(alias))) == source_alias {
+            return Err(QueryError::NotSupported(format!(
+                "target and source are both called {source_alias}; give one an alias"
+            )));
+        }
         let on = merge.on.to_string();
         change(&self.session, &name, &self.stop, "MERGE", ("predicate", &on), |txn| {
             let target = self.target(txn, &name, alias)?;
             let (sql, actions) = merge_query(txn, &target, merge, &source_alias)?;
             let (_, query) = self.plan(&sql)?;
             txn.read_whole_table();
+            let types = txn.snapshot().schema().clone();
             let (mut places, mut changed, mut new) = (Places::default(), Vec::new(), Vec::new());
             for batch in self.batches(query.into_stream()?) {
                 let batch = batch?;
@@ -367,7 +430,8 @@ impl Work {
                 };
                 let columns: Vec<usize> = (3..batch.num_columns()).collect();
                 let rows = |part: &RecordBatch| {
-                    part.project(&columns).map_err(|e| QueryError::Engine(e.to_string()))
+                    let rows = part.project(&columns).map_err(|e| QueryError::Engine(e.to_string()))?;
+                    Ok::<_, QueryError>(assigned(&rows, &types)?)
                 };
                 let (updated, deleted, inserted) =
                     (part(Action::Update)?, part(Action::Delete)?, part(Action::Insert)?);
@@ -431,6 +495,37 @@ pub(crate) fn into_table(error: QueryError) -> TableError {
     }
 }
 
+/// Values as a statement assigns them to columns: rounded to a decimal's digits, cut to a time's precision. What would not fit at all, and
+/// fractions of whole numbers, are for the table to refuse.
+fn assigned(rows: &RecordBatch, table: &Schema) -> Result<RecordBatch, TableError> {
+    use DataType::{Date32, Date64, Decimal128, Float16, Float32, Float64, Timestamp};
+    let wrong = |source| TableError::Compute { what: "assigning values to columns", source };
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let given = rows.schema();
+    let columns = given.fields().iter().zip(rows.columns()).map(|(field, array)| {
+        let Ok(column) = table.field_with_name(field.name()) else {
+            return Ok((field.clone(), array.clone()));
+        };
+        let (from, to) = (field.data_type(), column.data_type());
+        let rounds = matches!(
+            (from, to),
+            (Float16 | Float32 | Float64 | Decimal128(..), Decimal128(..))
+                | (Float64, Float32 | Float16)
+                | (Float32, Float16)
+                | (Timestamp(..), Timestamp(..) | Date32 | Date64)
+        );
+        if !rounds || from == to {
+            return Ok((field.clone(), array.clone()));
+        }
+        let field = Field::new(field.name(), to.clone(), true);
+        Ok((Arc::new(field), cast_with_options(array, to, &options)?))
+    });
+    let (fields, arrays): (Vec<FieldRef>, Vec<ArrayRef>) =
+        columns.collect::<Result<Vec<_>, _>>().map_err(wrong)?.into_iter().unzip();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).map_err(wrong)
+}
+
 /// Columns that rows bring: all that are not generated.
 fn own_columns(txn: &OptimisticTransaction) -> Vec<String> {
     let fields = txn.snapshot().schema().fields().iter();
@@ -443,16 +538,11 @@ fn own_columns(txn: &OptimisticTransaction) -> Vec<String> {
         .collect()
 }
 
-fn table_of(factor: &TableFactor) -> Result<(String, Option<&Ident>)> {
-    match factor {
-        TableFactor::Table { name, alias, .. } => Ok((name_of(name), alias.as_ref().map(|a| &a.name))),
-        other => Err(QueryError::NotSupported(format!("only a table can be changed, not {other}"))),
-    }
-}
-
 fn alias_of(factor: &TableFactor) -> Result<String> {
     match factor {
-        TableFactor::Table { name, alias: None, .. } => Ok(quoted(&name_of(name))),
+        TableFactor::Table { name, alias: None, .. } => {
+            Ok(quoted(parts_of(name).last().map_or("", String::as_str)))
+        }
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
             Ok(quoted(&ident(&alias.name)))
         }
@@ -472,7 +562,7 @@ fn changed_columns(
         let AssignmentTarget::ColumnName(name) = &assignment.target else {
             return Err(QueryError::NotSupported("set columns one by one".to_owned()));
         };
-        let name = name_of(name);
+        let name = column_name(name, alias)?;
         snapshot.table_schema().column(&name)?;
         if set.insert(name.clone(), &assignment.value).is_some() {
             return Err(QueryError::Syntax { message: format!("column {name:?} is set twice"), place: None });
@@ -581,7 +671,7 @@ fn merge_query(
                 let columns: Vec<String> = if insert.columns.is_empty() {
                     own.clone()
                 } else {
-                    insert.columns.iter().map(name_of).collect()
+                    insert.columns.iter().map(|column| column_name(column, t)).collect::<Result<_>>()?
                 };
                 let row: Vec<String> = match &insert.kind {
                     MergeInsertKind::Row => {
@@ -602,7 +692,10 @@ fn merge_query(
                 }
                 for (name, value) in columns.into_iter().zip(row) {
                     txn.snapshot().table_schema().column(&name)?;
-                    becomes.insert(name, value);
+                    if let Some(value) = becomes.insert(name, value) {
+                        let message = format!("the column of {value} is given twice");
+                        return Err(QueryError::Syntax { message, place: None });
+                    }
                 }
                 Action::Insert
             }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 use datafusion::common::DFSchema;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 use deltalite_table::schema::{Expression, Expressions};
@@ -33,7 +35,11 @@ impl Expressions for SqlExpressions {
         };
         let fields = DFSchema::try_from(schema.as_ref().clone()).map_err(wrong)?;
         let logical = self.session.parse_sql_expr(sql, &fields).map_err(wrong)?;
-        let physical = self.session.create_physical_expr(logical, &fields).map_err(wrong)?;
+        // Rows are prepared by expressions compiled for their statement, whose time is now.
+        let context =
+            SimplifyContext::builder().with_schema(Arc::new(fields.clone())).with_current_time().build();
+        let simple = ExprSimplifier::new(context).simplify(logical).map_err(wrong)?;
+        let physical = self.session.create_physical_expr(simple, &fields).map_err(wrong)?;
         Ok(Arc::new(Compiled(sql.to_owned(), physical)))
     }
 }

@@ -9,7 +9,8 @@
 //! * `delta` – Delta Lake tables, read and written; [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`] – conditions that the scan takes over;
 //! * `transaction` – what is between BEGIN and COMMIT; `yielding` – joins that can be ended; `filters` – conditions that are
 //!   handed down to scans; `joins` – joins that would not fit;
-//!   `decimals` – arithmetic of small ones.
+//!   `decimals` – arithmetic of small ones; `equalities` – what is not concluded from conditions; `plain` – nested types;
+//!   `schemas` – folders of tables; `understood` – parts of statements that are refused.
 
 mod cancel;
 pub mod catalog;
@@ -17,17 +18,21 @@ mod ddl;
 mod decimals;
 mod delta;
 mod dml;
+mod equalities;
 pub mod error;
 pub mod expressions;
 mod filters;
 mod joins;
+mod plain;
 pub mod provider;
 pub mod pushdown;
 pub mod query;
 pub mod scan;
+mod schemas;
 pub mod session;
 pub mod statement;
 mod transaction;
+mod understood;
 mod yielding;
 
 pub use error::QueryError;

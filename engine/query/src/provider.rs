@@ -7,7 +7,9 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, Result as PlanResult, ScalarValue, Statistics};
+use datafusion::common::{
+    ColumnStatistics, Constraint, Constraints, Result as PlanResult, ScalarValue, Statistics,
+};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -19,6 +21,7 @@ use deltalite_table::log::action::StatValue;
 use deltalite_table::table::{TableFile, TableSnapshot};
 
 use crate::error::Result;
+use crate::plain::plain_type;
 use crate::scan::{Decode, FilesSource, with_places};
 
 /// Files whose statistics are added up for plans; of larger tables only the number of rows is known.
@@ -33,6 +36,7 @@ pub struct Relation {
     schema: SchemaRef,
     kind: Kind,
     statistics: Statistics,
+    constraints: Constraints,
 }
 
 #[derive(Debug)]
@@ -52,7 +56,8 @@ impl Relation {
         let mut statistics = table_statistics(&plain, &snapshot, &files)?;
         let schema = if places { with_places(&plain) } else { plain };
         statistics.column_statistics.resize(schema.fields().len(), ColumnStatistics::new_unknown());
-        Ok(Self { name: name.into(), schema, kind: Kind::Table { snapshot, files }, statistics })
+        let constraints = Constraints::new_unverified(key_of(&schema, &snapshot)?);
+        Ok(Self { name: name.into(), schema, kind: Kind::Table { snapshot, files }, statistics, constraints })
     }
 
     /// Files of one schema.
@@ -69,7 +74,8 @@ impl Relation {
         let rows: u64 = files.iter().map(|f| f.meta().rows()).sum();
         let mut statistics = Statistics::new_unknown(&schema);
         statistics.num_rows = Precision::Exact(rows as usize);
-        Ok(Self { name: name.into(), schema, kind: Kind::Files(files), statistics })
+        let constraints = Constraints::default();
+        Ok(Self { name: name.into(), schema, kind: Kind::Files(files), statistics, constraints })
     }
 
     /// What it is called, for people.
@@ -118,8 +124,22 @@ impl Relation {
 
 /// Columns as scans yield them: strings and binaries as views, without the table's metadata.
 fn read_form(schema: &Schema) -> SchemaRef {
-    let read = |f: &Arc<Field>| Field::new(f.name(), read_type(f.data_type()), f.is_nullable());
+    let read = |f: &Arc<Field>| Field::new(f.name(), plain_type(&read_type(f.data_type())), f.is_nullable());
     Arc::new(Schema::new(schema.fields().iter().map(read).collect::<Vec<_>>()))
+}
+
+/// The columns that no two rows have the same values in.
+fn key_of(schema: &Schema, snapshot: &TableSnapshot) -> Result<Vec<Constraint>> {
+    let key = snapshot.key()?;
+    let columns: Vec<usize> = key.iter().filter_map(|name| schema.index_of(name).ok()).collect();
+    let known = !columns.is_empty() && columns.len() == key.len();
+    let nullable = columns.iter().any(|at| schema.field(*at).is_nullable());
+    Ok(match (known, nullable) {
+        (false, _) => Vec::new(),
+        // As in SQL, rows with a null in the key are not compared.
+        (true, true) => vec![Constraint::Unique(columns)],
+        (true, false) => vec![Constraint::PrimaryKey(columns)],
+    })
 }
 
 fn table_statistics(schema: &SchemaRef, snapshot: &TableSnapshot, files: &[TableFile]) -> Result<Statistics> {
@@ -243,6 +263,10 @@ impl TableProvider for RelationProvider {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        Some(&self.relation.constraints)
     }
 
     async fn scan(

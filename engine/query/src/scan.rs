@@ -17,6 +17,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -29,6 +30,7 @@ use deltalite_shard::scan::{DecodeOn, Scan, ScanFile, ScanMetrics, ScanStream};
 use futures::stream;
 use parking_lot::Mutex;
 
+use crate::plain::with_plain_type;
 use crate::provider::Relation;
 use crate::pushdown::{part_of, predicate_of};
 
@@ -292,7 +294,7 @@ impl Reader {
                     Ok(Arc::new(UInt32Array::from(vec![file as u32; batch.num_rows()])) as ArrayRef)
                 }
                 ROW_COLUMN => numbers.cloned().ok_or_else(missing),
-                _ => stored.next().cloned().ok_or_else(missing),
+                _ => with_plain_type(stored.next().ok_or_else(missing)?),
             })
             .collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -420,7 +422,12 @@ impl DataSource for FilesSource {
         for filter in filters {
             let exact = predicate_of(&filter).filter(|p| self.relation.understands(p));
             if filter.snapshot()?.is_some() {
-                source.dynamic.push(filter);
+                // Those whose values can't be compared would fail once they are known.
+                let types =
+                    |c: &Column| self.schema.field_with_name(c.name()).map(|f| f.data_type().is_nested());
+                if collect_columns(&filter).iter().all(|c| types(c).is_ok_and(|nested| !nested)) {
+                    source.dynamic.push(filter);
+                }
                 taken.push(PushedDown::No);
             } else if let Some(predicate) = exact {
                 source.predicate = Some(match source.predicate {

@@ -14,26 +14,27 @@ use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
 };
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltalite_shard::executor::ShardSet;
 use deltalite_table::TableContext;
 
-use crate::catalog::{Names, OneSchema};
+use crate::catalog::Names;
 use crate::decimals::SmallDecimals;
+use crate::equalities::ComputedEqualities;
 use crate::error::{QueryError, Result};
 use crate::expressions::SqlExpressions;
 use crate::filters::physical_rules;
 use crate::joins::JoinsThatFit;
 use crate::query::Query;
 use crate::scan::Decode;
+use crate::schemas::{CATALOG, Catalog, MAIN};
 use crate::statement::{Statements, keywords, own, with_versions};
 use crate::yielding::YieldingJoins;
 use crate::{ddl, dml};
 
 /// The session's catalog, and its schema.
-const CATALOG: &str = "deltalite";
-const SCHEMA: &str = "main";
 /// Rows of a batch between operators: what scans yield.
 const BATCH_ROWS: usize = 16_384;
 /// Consumers that a message about exhausted memory names.
@@ -147,7 +148,7 @@ impl Session {
             .with_target_partitions(partitions)
             .with_batch_size(BATCH_ROWS)
             .with_information_schema(true)
-            .with_default_catalog_and_schema(CATALOG, SCHEMA)
+            .with_default_catalog_and_schema(CATALOG, MAIN)
             .with_create_default_catalog_and_schema(false);
         // An aggregate over statistics reads no pages; bounds of runs narrow scans while a query runs.
         config.options_mut().sql_parser.map_string_types_to_utf8view = true;
@@ -172,6 +173,7 @@ impl Session {
         }
         let runtime = runtime.build_arc().map_err(|e| QueryError::of(e, ""))?;
         let mut rules = physical_rules();
+        rules.insert(0, Arc::new(ComputedEqualities));
         if let Some(bytes) = options.memory_bytes {
             // Before what sides of joins have to be sorted by is put in.
             let at = rules.iter().position(|rule| rule.name() == "join_selection").map_or(0, |at| at + 1);
@@ -189,7 +191,7 @@ impl Session {
         let context = SessionContext::new_with_state(state);
         let names = Arc::new(Names::new(options.catalog, tables, options.decode));
         names.attach(Arc::downgrade(&context.state_ref()));
-        context.register_catalog(CATALOG, Arc::new(OneSchema { name: SCHEMA, names: names.clone() }));
+        context.register_catalog(CATALOG, Arc::new(Catalog(names.clone())));
         Ok(Self { context, names, timeout: options.timeout })
     }
 
@@ -203,7 +205,7 @@ impl Session {
             return Ok(Query::done(statement, batch));
         }
         let text = with_versions(statement)?;
-        let changing = dml::run(self, &text, statement);
+        let changing = Box::pin(dml::run(self, &text, statement));
         let changed = match self.timeout {
             None => changing.await?,
             Some(limit) => match tokio::time::timeout(limit, changing).await {
@@ -228,6 +230,20 @@ impl Session {
         Ok(Query::plan(shown, plan, self.context.task_ctx(), self.timeout))
     }
 
+    /// Plans the rows of a `CREATE TABLE … AS`.
+    pub(crate) async fn plan_rows_of(&self, create: &str, shown: &str) -> Result<Query> {
+        let explain = |e| self.explain(e, shown);
+        let created = self.context.state().create_logical_plan(create).await.map_err(explain)?;
+        let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) = created else {
+            return Err(QueryError::NotSupported(create.to_owned()));
+        };
+        let frame =
+            self.context.execute_logical_plan(create.input.as_ref().clone()).await.map_err(explain)?;
+        let plan = frame.create_physical_plan().await.map_err(explain)?;
+        self.names.transaction().note(&plan);
+        Ok(Query::plan(shown, plan, self.context.task_ctx(), self.timeout))
+    }
+
     async fn physical(&self, text: &str) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
         let frame = self.context.sql(text).await?;
         let plan = frame.create_physical_plan().await?;
@@ -240,9 +256,10 @@ impl Session {
         let text = error.strip_backtrace();
         let missing = text.split_once("table '").and_then(|(_, rest)| rest.split_once("' not found"));
         if let Some((full, _)) = missing {
-            let name = full.rsplit_once("main.").map_or(full, |(_, name)| name);
+            let name = full.strip_prefix("deltalite.").unwrap_or(full);
+            let name = name.strip_prefix("main.").unwrap_or(name);
             let message = format!("no table {name:?}");
-            return QueryError::name(message, name, &self.names.table_names(), statement);
+            return QueryError::name(message, name, &self.names.all_table_names(), statement);
         }
         QueryError::of(error, statement)
     }
@@ -270,9 +287,9 @@ impl Session {
         self.names.forget(name)
     }
 
-    /// Names of tables, for completion.
+    /// Names of tables, for completion; those of other schemas than `main` with it.
     pub fn table_names(&self) -> Vec<String> {
-        self.names.table_names()
+        self.names.all_table_names()
     }
 
     /// Names of a table's columns, for completion; none if there is no such table.

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use crate::error::{QueryError, Result};
+use crate::schemas::{CATALOG, MAIN};
 
 /// Words of statements that are ours, where the language has none.
 const OWN_KEYWORDS: [&str; 7] = ["DETAIL", "EXPORT", "HILBERT", "RETAIN", "SUMMARIZE", "VERIFY", "ZORDER"];
@@ -236,6 +237,15 @@ impl<'a> Words<'a> {
         Ok(name)
     }
 
+    /// A table's name, with its schema if it is in another than `main`.
+    fn table(&mut self) -> Result<String> {
+        let mut parts = vec![self.name()?];
+        while self.token(&Token::Period) {
+            parts.push(self.name()?);
+        }
+        full_name(&parts)
+    }
+
     fn number(&mut self) -> Result<u64> {
         match self.tokens.get(self.at) {
             Some((Token::Number(text, _), _)) if text.parse::<u64>().is_ok() => {
@@ -278,6 +288,23 @@ impl<'a> Words<'a> {
     }
 }
 
+/// A table's name out of its parts: `table`, `schema.table`, or with the catalog before; the schema `main` is left out.
+///
+/// # Errors
+/// When another catalog is named, or there are more parts.
+pub(crate) fn full_name(parts: &[String]) -> Result<String> {
+    match parts {
+        [table] => Ok(table.clone()),
+        [schema, table] if schema == MAIN => Ok(table.clone()),
+        [schema, table] => Ok(format!("{schema}.{table}")),
+        [catalog, rest @ ..] if catalog == CATALOG && rest.len() == 2 => full_name(rest),
+        _ => Err(QueryError::NotSupported(format!(
+            "{} is not in the catalog {CATALOG:?}, which is the only one",
+            parts.join(".")
+        ))),
+    }
+}
+
 /// The statement, if it is one of ours.
 ///
 /// # Errors
@@ -285,7 +312,7 @@ impl<'a> Words<'a> {
 pub(crate) fn own(text: &str) -> Result<Option<Own>> {
     let mut w = Words::new(text)?;
     let statement = if w.word("OPTIMIZE") {
-        let table = w.name()?;
+        let table = w.table()?;
         let condition = w.word("WHERE").then(|| w.until(&["ZORDER", "HILBERT"]));
         let curve = if w.words(&["ZORDER", "BY"]) {
             Some((false, w.names()?))
@@ -296,7 +323,7 @@ pub(crate) fn own(text: &str) -> Result<Option<Own>> {
         };
         Own::Optimize { table, condition, curve }
     } else if w.word("VACUUM") {
-        let table = w.name()?;
+        let table = w.table()?;
         let (mut hours, mut versions) = (None, None);
         if w.word("RETAIN") {
             let number = w.number()?;
@@ -311,7 +338,7 @@ pub(crate) fn own(text: &str) -> Result<Option<Own>> {
         Own::Vacuum { table, hours, versions, dry_run: w.words(&["DRY", "RUN"]) }
     } else if w.word("RESTORE") {
         let _ = w.word("TABLE");
-        let table = w.name()?;
+        let table = w.table()?;
         if !w.word("TO") {
             return w.error("TO");
         }
@@ -327,19 +354,19 @@ pub(crate) fn own(text: &str) -> Result<Option<Own>> {
         Own::Restore { table, to }
     } else if w.word("VERIFY") {
         let _ = w.word("TABLE");
-        let table = w.name()?;
+        let table = w.table()?;
         Own::Verify { table, rows: w.word("ROWS") }
     } else if w.words(&["DESCRIBE", "HISTORY"]) {
-        let table = w.name()?;
+        let table = w.table()?;
         let limit = if w.word("LIMIT") { w.number()? as usize } else { usize::MAX };
         Own::History { table, limit }
     } else if w.words(&["DESCRIBE", "DETAIL"]) {
-        Own::Detail { table: w.name()? }
+        Own::Detail { table: w.table()? }
     } else if w.word("SUMMARIZE") {
-        Own::Summarize { table: w.name()? }
+        Own::Summarize { table: w.table()? }
     } else if w.word("EXPORT") {
         let _ = w.word("TABLE");
-        let table = w.name()?;
+        let table = w.table()?;
         let version = w.words(&["VERSION", "AS", "OF"]).then(|| w.number()).transpose()?;
         if !w.word("TO") {
             return w.error("TO");

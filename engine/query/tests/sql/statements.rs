@@ -57,6 +57,20 @@ async fn names_on_both_sides_of_a_join() {
 
 /// A session with little memory merges what another holds in a hash table, and answers the same.
 #[tokio::test(flavor = "multi_thread")]
+async fn what_equals_its_own_function_can_be_sorted_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(&s, "CREATE TABLE t (k BIGINT, a TIMESTAMP, b VARCHAR)").await;
+    lines(&s, "INSERT INTO t VALUES (1, TIMESTAMP '2024-01-01T00:00:00', 'x'), (2, NULL, 'zz'), (3, TIMESTAMP '2024-01-02T00:00:00', NULL)").await;
+    for p in ["nullif(b, 'zz') = b", "b = nullif(b, 'zz')", "b = trim(b) AND trim(b) = nullif(b, 'zz')"] {
+        let sql = format!(
+            "SELECT k AS x, b AS y FROM t WHERE {p} AND a BETWEEN TIMESTAMP '2024-01-01T00:00:00' AND TIMESTAMP '2024-01-01T00:00:00' ORDER BY x, y DESC LIMIT 8"
+        );
+        assert_eq!(lines(&s, &sql).await, ["1|x"], "{p}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn joins_that_would_not_fit_are_merged() {
     let folder = tempfile::tempdir().unwrap();
     let s = session(folder.path());
@@ -189,4 +203,120 @@ async fn files_and_folders_are_tables() {
     assert!(plan.contains("predicate=n > 7"), "{plan}");
     let plan = lines(&s, "EXPLAIN ANALYZE SELECT n FROM t WHERE n > 1000").await.join("\n");
     assert!(plan.contains("blocks_pruned"), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(&s, "CREATE OR REPLACE TABLE t (id BIGINT PRIMARY KEY, name VARCHAR) AS VALUES (1, 'a'), (2, 'b')")
+        .await;
+    lines(&s, "CREATE OR REPLACE TABLE t AS SELECT id + 0.5 AS x, [id] AS l FROM t").await;
+    assert_eq!(lines(&s, "SELECT x, l FROM t ORDER BY x").await, ["1.5|[1]", "2.5|[2]"]);
+    assert_eq!(lines(&s, "SELECT id, name FROM t VERSION AS OF 1 ORDER BY id").await, ["1|a", "2|b"]);
+    // The key is gone with the columns.
+    lines(&s, "INSERT INTO t VALUES (1.5, NULL)").await;
+    lines(&s, "BEGIN").await;
+    lines(&s, "CREATE OR REPLACE TABLE t (y INT)").await;
+    assert_eq!(lines(&s, "SELECT count(y) FROM t").await, ["0"]);
+    lines(&s, "ROLLBACK").await;
+    assert_eq!(lines(&s, "SELECT count(*) FROM t").await, ["3"]);
+    assert!(lines(&s, "VERIFY t ROWS").await[0].starts_with("intact"));
+    assert!(try_lines(&s, "CREATE OR REPLACE TABLE IF NOT EXISTS t (y INT)").await.is_err());
+    lines(&s, "SELECT x INTO u FROM t").await;
+    lines(&s, "CREATE TABLE v CLONE u").await;
+    lines(&s, "CREATE TABLE w LIKE u").await;
+    assert_eq!(lines(&s, "SELECT count(*) FROM v").await, ["3"]);
+    assert_eq!(lines(&s, "SELECT count(x) FROM w").await, ["0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_are_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(&s, "CREATE TABLE t AS SELECT 1 AS a").await;
+    assert!(try_lines(&s, "CREATE TABLE x.t AS SELECT 2 AS a").await.is_err());
+    assert!(try_lines(&s, "CREATE SCHEMA t").await.is_err());
+    assert!(try_lines(&s, "CREATE SCHEMA \"../y\"").await.is_err());
+    lines(&s, "CREATE SCHEMA x").await;
+    lines(&s, "CREATE TABLE x.t AS SELECT 2 AS a").await;
+    lines(&s, "INSERT INTO x.t VALUES (3)").await;
+    lines(&s, "UPDATE x.t SET a = a * 10 WHERE t.a = 3").await;
+    lines(&s, "DELETE FROM x.t WHERE a = 2").await;
+    assert_eq!(lines(&s, "SELECT m.a, n.a FROM t m, deltalite.x.t n, main.t").await, ["1|30"]);
+    assert_eq!(lines(&s, "SELECT a FROM x.t VERSION AS OF 1").await, ["2"]);
+    lines(&s, "OPTIMIZE x.t").await;
+    assert_eq!(lines(&s, "SUMMARIZE x.t").await, ["a|Int64|1|0|30|30"]);
+    assert!(s.table_names().contains(&"x.t".to_owned()));
+    assert_eq!(session(folder.path()).table_names(), ["t", "x.t"]);
+    assert!(try_lines(&s, "DROP SCHEMA x").await.is_err());
+    lines(&s, "DROP SCHEMA x CASCADE").await;
+    assert!(!folder.path().join("x").exists());
+    assert_eq!(lines(&s, "SELECT a FROM t").await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_are_not_acted_on_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(&s, "CREATE TABLE t (id BIGINT, v VARCHAR) AS VALUES (1, 'a'), (2, 'b')").await;
+    for sql in [
+        "DELETE FROM t ORDER BY id LIMIT 1",
+        "DELETE FROM t WHERE id = 1 RETURNING id",
+        "UPDATE t SET v = 'x' LIMIT 1",
+        "UPDATE t JOIN t AS u ON t.id = u.id SET v = 'x'",
+        "INSERT INTO t VALUES (1, 'x') ON CONFLICT DO NOTHING",
+        "INSERT INTO t VALUES (1, 'x') RETURNING id",
+        "MERGE INTO t USING t AS s ON t.id = s.id WHEN MATCHED THEN UPDATE SET v = 'x' WHERE s.id = 1",
+        "MERGE INTO t USING t AS s ON t.id = s.id WHEN MATCHED THEN UPDATE SET s.v = 'x'",
+        "MERGE INTO t USING t ON t.id = t.id WHEN MATCHED THEN DELETE",
+        "MERGE INTO t USING t AS s ON t.id = s.id WHEN NOT MATCHED THEN INSERT (id, ID) VALUES (1, 2)",
+        "TRUNCATE TABLE t CASCADE",
+        "CREATE TABLE u (id BIGINT) ON COMMIT DROP",
+        "CREATE TABLE u (id BIGINT REFERENCES t (id))",
+        "CREATE TABLE u (a INT, b INT DEFAULT a + 1)",
+    ] {
+        assert!(try_lines(&s, sql).await.is_err(), "{sql}");
+    }
+    assert_eq!(lines(&s, "SELECT * FROM t ORDER BY id").await, ["1|a", "2|b"]);
+    assert_eq!(s.table_names(), ["t"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_assigned_as_columns_hold_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(
+        &s,
+        "CREATE TABLE t (id INT UNIQUE, price DECIMAL(8, 2), f REAL, at TIMESTAMP(6) DEFAULT now(), day DATE)",
+    )
+    .await;
+    lines(&s, "INSERT INTO t VALUES (1, 1.239, 0.1, now(), now()), (NULL, 2, 0.5, NULL, NULL)").await;
+    lines(&s, "INSERT INTO t (id, price) VALUES (NULL, 10)").await;
+    lines(&s, "UPDATE t SET price = price * 1.1").await;
+    assert_eq!(
+        lines(&s, "SELECT id, price, f FROM t ORDER BY price").await,
+        ["1|1.36|0.1", "|2.20|0.5", "|11.00|"]
+    );
+    assert_eq!(lines(&s, "SELECT count(at), count(day) FROM t WHERE at <= now()").await, ["2|1"]);
+    // Nulls are not compared, values are; fractions of whole numbers and what is too large are refused.
+    assert!(try_lines(&s, "INSERT INTO t (id) VALUES (1)").await.is_err());
+    assert!(try_lines(&s, "INSERT INTO t (id) VALUES (2.5)").await.is_err());
+    assert!(try_lines(&s, "INSERT INTO t (price) VALUES (1e9)").await.is_err());
+    lines(&s, "CREATE TABLE k (a INT, b INT, PRIMARY KEY (a))").await;
+    assert!(try_lines(&s, "INSERT INTO k VALUES (NULL, 1)").await.is_err());
+    lines(&s, "INSERT INTO k VALUES (1, 7)").await;
+    assert_eq!(lines(&s, "SELECT a, b FROM k GROUP BY a").await, ["1|7"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nested_columns_are_as_literals() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(&s, "CREATE TABLE t AS SELECT [1, 2] AS l, {'a': 1} AS r, MAP {7: [1]} AS m").await;
+    assert_eq!(lines(&s, "SELECT l FROM t UNION ALL SELECT [3]").await.len(), 2);
+    assert_eq!(lines(&s, "SELECT arrow_typeof(l) FROM t").await, ["List(Int64)"]);
+    assert_eq!(lines(&s, "SELECT l = [1, 2], r = {'a': 1}, m[7] FROM t").await, ["true|true|[1]"]);
+    lines(&s, "CREATE TABLE u AS SELECT * FROM t").await;
+    assert_eq!(lines(&s, "SELECT count(*) FROM t JOIN u ON t.r = u.r").await, ["1"]);
 }

@@ -108,6 +108,22 @@ impl TableSchema {
         })
     }
 
+    /// Columns in the place of all that a table had, whose ids go on where they were: files of older versions must not be taken for
+    /// having the new columns. `max_id` is the highest id that was ever given.
+    ///
+    /// # Errors
+    /// As [`TableSchema::create`].
+    pub fn create_after(arrow: &Schema, max_id: u32) -> Result<Self> {
+        let fresh = Self::create(arrow)?;
+        let fields = fresh.arrow().fields().iter().map(|field| {
+            let shifted = shift(field, max_id);
+            let mut metadata = shifted.metadata().clone();
+            metadata.insert(PHYSICAL_NAME.to_owned(), format!("col-{}", Uuid::new_v4()));
+            Arc::new(shifted.as_ref().clone().with_metadata(metadata))
+        });
+        Self::of_arrow(&Schema::new(fields.collect::<Vec<_>>()))
+    }
+
     /// Drops a column. `in_use` are those that constraints, keys, partitioning and generated columns refer to.
     ///
     /// # Errors
@@ -264,22 +280,24 @@ fn numbered(field: &Field, max_id: u32) -> Result<FieldRef> {
     let first = Field::new("\u{0}", DataType::Boolean, true)
         .with_metadata([(FIELD_ID_KEY.to_owned(), "1".to_owned())].into());
     let shifted = SchemaDefinition::assign_ids(&Schema::new(vec![first, field.clone()]))?;
-    fn shift(field: &FieldRef, by: u32) -> FieldRef {
-        let mut metadata = field.metadata().clone();
-        if let Some(id) = field_id(field) {
-            metadata.insert(FIELD_ID_KEY.to_owned(), (id + by).to_string());
-        }
-        let below = |f: &FieldRef| shift(f, by);
-        let data_type = match field.data_type() {
-            DataType::Struct(fields) => DataType::Struct(fields.iter().map(below).collect()),
-            DataType::List(f) => DataType::List(below(f)),
-            DataType::FixedSizeList(f, n) => DataType::FixedSizeList(below(f), *n),
-            DataType::Map(f, sorted) => DataType::Map(below(f), *sorted),
-            other => other.clone(),
-        };
-        Arc::new(field.as_ref().clone().with_data_type(data_type).with_metadata(metadata))
-    }
     Ok(shift(&shifted.arrow().fields()[1], max_id.saturating_sub(1)))
+}
+
+/// A field whose id, and those of all below it, are higher.
+fn shift(field: &FieldRef, by: u32) -> FieldRef {
+    let mut metadata = field.metadata().clone();
+    if let Some(id) = field_id(field) {
+        metadata.insert(FIELD_ID_KEY.to_owned(), (id + by).to_string());
+    }
+    let below = |f: &FieldRef| shift(f, by);
+    let data_type = match field.data_type() {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(below).collect()),
+        DataType::List(f) => DataType::List(below(f)),
+        DataType::FixedSizeList(f, n) => DataType::FixedSizeList(below(f), *n),
+        DataType::Map(f, sorted) => DataType::Map(below(f), *sorted),
+        other => other.clone(),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type).with_metadata(metadata))
 }
 
 fn not_in_use(path: &str, in_use: &[String], done: &str) -> Result<()> {

@@ -69,7 +69,9 @@ impl Preparer {
                     return Ok(Source::Identity { step, explicit });
                 }
                 if let Some(sql) = metadata.get(CURRENT_DEFAULT) {
-                    return Ok(Source::Default(expressions.compile(sql, arrow)?));
+                    // Its value does not depend on the row's others.
+                    let none = Arc::new(arrow_schema::Schema::empty());
+                    return Ok(Source::Default(expressions.compile(sql, &none)?));
                 }
                 Ok(if field.is_nullable() { Source::Null } else { Source::Required })
             })

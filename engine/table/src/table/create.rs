@@ -88,7 +88,7 @@ impl CreateTable {
         self.property(format!("{CONSTRAINT_PREFIX}{}", name.as_ref()), condition)
     }
 
-    /// Columns in which no two rows have the same values.
+    /// Columns in which no two rows have the same values; rows with a null in one of them are not compared.
     pub fn key<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Self {
         let columns: Vec<String> = columns.into_iter().map(Into::into).collect();
         self.property(KEYS_PROPERTY, serde_json::Value::from(columns).to_string())
@@ -101,8 +101,7 @@ impl CreateTable {
     }
 
     /// The metadata of the new table.
-    fn metadata(&self, context: &TableContext) -> Result<Metadata> {
-        let schema = TableSchema::create(&self.schema)?;
+    fn metadata(&self, context: &TableContext, schema: &TableSchema) -> Result<Metadata> {
         let partitioning = Partitioning::parse(self.partition_by.iter().map(String::as_str), schema.arrow())?;
         let mut properties = self.properties.clone();
         properties.push((MAX_COLUMN_ID.to_owned(), schema.max_id().to_string()));
@@ -110,13 +109,9 @@ impl CreateTable {
         properties.extend(partitioning.to_property().map(|text| (PARTITIONING_PROPERTY.to_owned(), text)));
         let configuration = properties.iter().map(|(k, v)| (k.as_str(), Some(v.as_str()))).collect();
         // Expressions that nobody understands are to be found now, not at the first insert.
-        Preparer::new(&schema, &configuration, context.expressions.as_ref())?;
+        Preparer::new(schema, &configuration, context.expressions.as_ref())?;
         for column in super::keys::key_columns(&configuration)? {
-            let field = schema.arrow().field(schema.column(&column)?);
-            if field.is_nullable() {
-                let detail = format!("key column {column:?} may be null; make it NOT NULL");
-                return Err(TableError::invalid("making a table", detail));
-            }
+            schema.column(&column)?;
         }
         Ok(Metadata {
             id: Uuid::new_v4().to_string(),
@@ -141,7 +136,7 @@ impl CreateTable {
         {
             return DeltaLiteTable::newest(core);
         }
-        let metadata = self.metadata(&context)?;
+        let metadata = self.metadata(&context, &TableSchema::create(&self.schema)?)?;
         lifecycle::make_way(&self.path, &context)?;
         let actions = vec![Action::Protocol(protocol()), Action::Metadata(Box::new(metadata))];
         let first = SealedCommit::first(CommitInfo::new("CREATE TABLE"), actions)?;
@@ -176,7 +171,7 @@ impl CreateTable {
     /// As [`CreateTable::execute`].
     pub fn begin(self) -> Result<OptimisticTransaction> {
         let context = self.context.clone().map_or_else(TableContext::of_process, Ok)?;
-        let metadata = self.metadata(&context)?;
+        let metadata = self.metadata(&context, &TableSchema::create(&self.schema)?)?;
         lifecycle::make_way(&self.path, &context)?;
         let creating = lifecycle::begin_creating(&context, &self.path)?;
         let actions =
@@ -186,6 +181,41 @@ impl CreateTable {
             return Err(self.there_is_one());
         }
         OptimisticTransaction::on_new(Core::open(&self.path, &context)?, creating)
+    }
+}
+
+impl OptimisticTransaction {
+    /// Makes the table another one: without rows, and with the columns, partitioning, constraints and properties of `new`, whose path does not matter.
+    /// Older versions are read as they were.
+    ///
+    /// ```
+    /// use arrow_schema::{DataType, Field, Schema};
+    /// use deltalite_table::{DeltaLiteTable, Version};
+    /// let folder = tempfile::tempdir()?;
+    /// let schema = |name| Schema::new(vec![Field::new(name, DataType::Int64, true)]);
+    /// let table = DeltaLiteTable::create(folder.path(), &schema("a")).execute()?;
+    /// let mut txn = table.begin()?;
+    /// txn.replace_table(&DeltaLiteTable::create("", &schema("b")))?;
+    /// txn.commit("CREATE OR REPLACE TABLE", [])?;
+    /// table.refresh()?;
+    /// assert_eq!(table.schema().field(0).name(), "b");
+    /// assert_eq!(table.at_version(Version(0))?.schema().field(0).name(), "a");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the columns or the partitioning can't be, or the table only takes appends.
+    pub fn replace_table(&mut self, new: &CreateTable) -> Result<()> {
+        self.read_whole_table();
+        for file in self.snapshot().clone().files(None)? {
+            self.remove_file(&file)?;
+        }
+        let old = self.metadata().clone();
+        let known = super::alter::max_column_id(&old, &self.snapshot().schema)?;
+        let context = self.snapshot().core.context.clone();
+        let metadata = new.metadata(&context, &TableSchema::create_after(&new.schema, known)?)?;
+        self.set_metadata(Metadata { id: old.id, created_time: old.created_time, ..metadata })?;
+        self.keys_of_replaced()
     }
 }
 
@@ -206,5 +236,13 @@ impl TableSnapshot {
     /// What the table is called and what it is about.
     pub fn name(&self) -> Option<&str> {
         self.log.metadata().name.as_deref()
+    }
+
+    /// The columns in which no two rows have the same values, if the table has such a key.
+    ///
+    /// # Errors
+    /// When the property that says so can't be read.
+    pub fn key(&self) -> Result<Vec<String>> {
+        super::keys::key_columns(&self.log.metadata().configuration)
     }
 }

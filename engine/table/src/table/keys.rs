@@ -1,19 +1,23 @@
-//! Enforced keys: no two rows of a table have the same values in these columns.
+//! Enforced keys: no two rows of a table have the same values in these columns; rows with a null in one of them are not compared.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow_buffer::NullBuffer;
 use arrow_cast::cast;
 use arrow_cast::display::array_value_to_string;
 use arrow_row::{RowConverter, SortField};
+use arrow_select::filter::filter_record_batch;
 use deltalite_format::predicate::{CmpOp, Literal, Predicate};
 use deltalite_format::reader::read_type;
 
 use super::snapshot::TableSnapshot;
 use crate::error::{Result, TableError};
+use crate::log::action::StringMap;
+use crate::schema::TableSchema;
 use crate::txn::{Removal, Rows};
 
 /// Property: the key's columns, as a JSON list.
@@ -34,11 +38,11 @@ impl KeyEncoder {
     ///
     /// # Errors
     /// When there is no such column, or its type can't be compared.
-    pub(crate) fn new(base: &TableSnapshot, columns: &[String]) -> Result<Self> {
-        let arrow = base.schema.arrow();
+    pub(crate) fn new(schema: &TableSchema, columns: &[String]) -> Result<Self> {
+        let arrow = schema.arrow();
         let types = columns
             .iter()
-            .map(|name| Ok(read_type(arrow.field(base.schema.column(name)?).data_type())))
+            .map(|name| Ok(read_type(arrow.field(schema.column(name)?).data_type())))
             .collect::<Result<Vec<_>>>()?;
         let fields = types.iter().map(|t| SortField::new(t.clone())).collect();
         let converter = RowConverter::new(fields).map_err(TableError::compute("comparing keys"))?;
@@ -69,6 +73,8 @@ impl KeyEncoder {
 #[derive(Debug)]
 pub(crate) struct Keys {
     encoder: KeyEncoder,
+    /// No row that is there has any.
+    fresh: bool,
 }
 
 /// Keys of rows that are about to be added, with the least and the greatest value of the first column.
@@ -88,7 +94,7 @@ impl AddedKeys {
 ///
 /// # Errors
 /// When the property is not a list of names.
-pub(crate) fn key_columns(configuration: &crate::log::action::StringMap) -> Result<Vec<String>> {
+pub(crate) fn key_columns(configuration: &StringMap) -> Result<Vec<String>> {
     let Some(text) = configuration.value(KEYS_PROPERTY) else { return Ok(Vec::new()) };
     serde_json::from_str(text)
         .map_err(|e| TableError::invalid("reading a property", format!("{KEYS_PROPERTY} is {text:?}: {e}")))
@@ -96,11 +102,20 @@ pub(crate) fn key_columns(configuration: &crate::log::action::StringMap) -> Resu
 
 impl Keys {
     pub(crate) fn of_table(base: &TableSnapshot) -> Result<Option<Self>> {
-        let columns = key_columns(&base.log.metadata().configuration)?;
+        Self::of(&base.schema, &base.log.metadata().configuration, false)
+    }
+
+    /// Of a table that takes the place of another.
+    pub(crate) fn of_replaced(schema: &TableSchema, configuration: &StringMap) -> Result<Option<Self>> {
+        Self::of(schema, configuration, true)
+    }
+
+    fn of(schema: &TableSchema, configuration: &StringMap, fresh: bool) -> Result<Option<Self>> {
+        let columns = key_columns(configuration)?;
         if columns.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Self { encoder: KeyEncoder::new(base, &columns)? }))
+        Ok(Some(Self { encoder: KeyEncoder::new(schema, &columns)?, fresh }))
     }
 
     /// Takes in the keys of rows.
@@ -108,6 +123,7 @@ impl Keys {
     /// # Errors
     /// When a key stands twice.
     pub(crate) fn gather(&self, batch: &RecordBatch, added: &mut AddedKeys) -> Result<()> {
+        let Some(batch) = &self.without_nulls(batch)? else { return Ok(()) };
         let rows = self.encoder.encode(batch)?;
         for (at, row) in rows.iter().enumerate() {
             let shown = self.shown(batch, at);
@@ -119,6 +135,21 @@ impl Keys {
             added.range = Some(widened(added.range.take(), first)?);
         }
         Ok(())
+    }
+
+    /// The rows whose key has no null, if there are any: as in SQL, others are not compared.
+    fn without_nulls(&self, batch: &RecordBatch) -> Result<Option<RecordBatch>> {
+        let columns = self.encoder.columns.iter().filter_map(|name| batch.column_by_name(name));
+        let nulls = columns
+            .fold(None, |nulls, array| NullBuffer::union(nulls.as_ref(), array.logical_nulls().as_ref()));
+        let batch = match nulls {
+            Some(nulls) if nulls.null_count() > 0 => {
+                filter_record_batch(batch, &BooleanArray::new(nulls.into_inner(), None))
+                    .map_err(TableError::compute("comparing keys"))?
+            }
+            _ => batch.clone(),
+        };
+        Ok((batch.num_rows() > 0).then_some(batch))
     }
 
     fn shown(&self, batch: &RecordBatch, row: usize) -> String {
@@ -143,6 +174,9 @@ impl Keys {
         deleted: &HashMap<&str, &Rows>,
         removed: &BTreeMap<Box<str>, Removal>,
     ) -> Result<()> {
+        if self.fresh {
+            return Ok(());
+        }
         let (Some((least, greatest)), Some(first)) = (&added.range, self.encoder.columns.first()) else {
             return Ok(());
         };
@@ -192,18 +226,12 @@ fn widened(range: Option<(ArrayRef, ArrayRef)>, array: &ArrayRef) -> Result<(Arr
     Ok((pick(&low, &least, true)?, pick(&high, &greatest, false)?))
 }
 
-/// Checks that no two rows of a version have the same values in columns, none of which may be null.
+/// Checks that no two rows of a version have the same values in columns.
 ///
 /// # Errors
-/// When two have, or a column may be null.
+/// When two have, or reading fails.
 pub(crate) fn check_all(base: &Arc<TableSnapshot>, columns: &[String]) -> Result<()> {
-    for name in columns {
-        if base.schema.arrow().field(base.schema.column(name)?).is_nullable() {
-            let detail = format!("column {name:?} may be null; make it NOT NULL first");
-            return Err(TableError::invalid("setting a key", detail));
-        }
-    }
-    let keys = Keys { encoder: KeyEncoder::new(base, columns)? };
+    let keys = Keys { encoder: KeyEncoder::new(&base.schema, columns)?, fresh: true };
     let mut all = AddedKeys::default();
     for batch in base.scan().columns(columns.to_vec()).execute()? {
         keys.gather(&batch?, &mut all)?;

@@ -135,7 +135,7 @@ impl MergeRows {
 
     fn attempt(&self, mut txn: super::OptimisticTransaction, source: &RecordBatch) -> Result<Outcome> {
         let base = txn.snapshot().clone();
-        let encoder = KeyEncoder::new(&base, &self.on)?;
+        let encoder = KeyEncoder::new(&base.schema, &self.on)?;
         let keys = encoder.encode(source)?;
         let has_null = |row: usize| {
             self.on.iter().any(|name| source.column_by_name(name).is_some_and(|a| a.is_null(row)))

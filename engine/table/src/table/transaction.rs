@@ -426,6 +426,12 @@ impl OptimisticTransaction {
         Ok(())
     }
 
+    /// After every row was removed and the metadata set: rows that are inserted have the new table's key.
+    pub(super) fn keys_of_replaced(&mut self) -> Result<()> {
+        self.keys = Keys::of_replaced(&self.schema, &self.configuration)?;
+        Ok(())
+    }
+
     /// The metadata as it will be.
     pub fn metadata(&self) -> &Metadata {
         self.txn.writes.metadata.as_ref().unwrap_or_else(|| self.base.log.metadata())

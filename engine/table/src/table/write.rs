@@ -262,33 +262,12 @@ impl WriteTable {
                     "rows that stay would lose theirs; replace all rows, or merge the schema",
                 ));
             }
-            let fresh = TableSchema::create(incoming)?;
             let mut metadata = txn.metadata().clone();
-            // Ids go on where they were: files of older versions must not be taken for having the new columns.
             let known = super::alter::max_column_id(&metadata, &txn.snapshot().schema)?;
-            let mut schema = txn.snapshot().schema.clone();
-            let old: Vec<String> = schema.arrow().fields().iter().map(|f| f.name().clone()).collect();
-            let mut highest = known;
-            for field in fresh.arrow().fields() {
-                let temporary = format!("\u{1}{}", field.name());
-                schema = schema.add_column(
-                    &temporary,
-                    &field.as_ref().clone().with_nullable(true),
-                    &crate::schema::change::Position::Last,
-                    highest,
-                )?;
-                highest = highest.max(schema.max_id());
-            }
-            for name in &old {
-                schema = schema.drop_column(name, &[])?;
-            }
-            for field in fresh.arrow().fields() {
-                let temporary = format!("\u{1}{}", field.name());
-                schema = schema.rename_column(&temporary, field.name(), &[])?;
-                schema = schema.set_nullable(field.name(), field.is_nullable())?;
-            }
+            let schema = TableSchema::create_after(incoming, known)?;
             metadata.schema_string = schema.to_json();
-            super::alter::set_property(&mut metadata, MAX_COLUMN_ID, Some(&highest.to_string()));
+            let highest = schema.max_id().to_string();
+            super::alter::set_property(&mut metadata, MAX_COLUMN_ID, Some(&highest));
             return txn.set_metadata(metadata);
         }
         if !self.merge_schema {
