@@ -26,6 +26,7 @@ use crate::error::{QueryError, Result};
 use crate::provider::{Relation, RelationProvider};
 use crate::scan::Decode;
 use crate::schemas::{is_schema, schemas_in, tables_in};
+use crate::statement::quoted;
 use crate::transaction::{Current, Writing};
 
 /// Endings of files that are read where they are.
@@ -113,7 +114,6 @@ impl Names {
 
     /// How statements write a table's name.
     pub(crate) fn quoted(&self, name: &str) -> String {
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         match self.split_schema(name) {
             Some((schema, table)) => format!("{}.{}", quoted(schema), quoted(table)),
             None => quoted(name),

@@ -30,7 +30,7 @@ use crate::error::{QueryError, Result};
 use crate::pushdown::predicate_of;
 use crate::query::Query;
 use crate::session::Session;
-use crate::statement::{Own, tokens};
+use crate::statement::{Own, quoted, tokens};
 use crate::understood;
 
 fn table_of_columns<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch> {
@@ -198,7 +198,6 @@ async fn summarize(session: &Session, table: &str) -> Result<RecordBatch> {
         let known = session.table_names();
         return Err(QueryError::name(format!("no table {table:?}"), table, &known, table));
     }
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let from = session.names().quoted(table);
     let each = names.iter().enumerate().map(|(at, name)| {
         let column = quoted(name);
@@ -291,6 +290,9 @@ pub(crate) async fn select_into(
     query: &SqlQuery,
     shown: &str,
 ) -> Result<Option<RecordBatch>> {
+    if !matches!(query.body.as_ref(), SetExpr::Select(select) if select.into.is_some()) {
+        return Ok(None);
+    }
     let mut query = query.clone();
     let SetExpr::Select(select) = query.body.as_mut() else { return Ok(None) };
     let Some(into) = select.into.take() else { return Ok(None) };
@@ -320,13 +322,20 @@ async fn create_table(
         None => names.path_of(&name)?,
     };
     let place = path.to_string_lossy().into_owned();
-    let there = path.join(LOG_FOLDER).is_dir()
+    let there = (create.if_not_exists || create.or_replace)
+        && path.join(LOG_FOLDER).is_dir()
         && (names.transaction().has(&path)
             || DeltaLiteTable::open(&path).context(names.context()).execute().is_ok());
     if there && create.if_not_exists {
         return count(0);
     }
     if let Some(source) = &create.clone {
+        if session.in_transaction() {
+            return Err(QueryError::NotSupported(
+                "CREATE TABLE … CLONE is a transaction of its own; COMMIT or ROLLBACK this one first"
+                    .to_owned(),
+            ));
+        }
         let (session, source) = (session.clone(), table_name(session, source)?);
         return blocking(move || {
             session.names().open_table(&source)?.shallow_clone(&path)?;
@@ -334,8 +343,11 @@ async fn create_table(
         })
         .await;
     }
+    let mut planned = None;
     let schema = match (&create.query, &create.like) {
-        (Some(_), _) if create.columns.is_empty() => rows_of(session, &create, shown).await?.schema().clone(),
+        (Some(_), _) if create.columns.is_empty() => {
+            planned.insert(rows_of(session, &create, shown).await?).schema().clone()
+        }
         (None, Some(CreateTableLikeKind::Plain(like) | CreateTableLikeKind::Parenthesized(like))) => {
             names.open_table(&table_name(session, &like.name)?)?.schema()
         }
@@ -359,19 +371,29 @@ async fn create_table(
     if let Some(comment) = understood::comment(&create) {
         new = new.comment(comment);
     }
+    if create.if_not_exists {
+        new = new.if_not_exists();
+    }
+    // What replaces a table may read it, and is planned on the version that it replaces.
+    let replaces = there && create.or_replace;
+    let mut planned = planned.filter(|_| !replaces);
     let (session, shown) = (session.clone(), shown.to_owned());
     let handle = tokio::runtime::Handle::current();
     let (_waiting, stop) = cancel::pair();
     blocking(move || {
-        let insert = |txn: &mut OptimisticTransaction| -> Result<u64> {
+        let mut insert = |txn: &mut OptimisticTransaction| -> Result<u64> {
             if create.query.is_none() {
                 return Ok(0);
             }
-            let rows = handle.block_on(rows_of(&session, &create, &shown))?.into_stream()?;
-            let rows = batches(rows, handle.clone(), stop.clone()).map(|batch| batch.map_err(into_table));
+            let rows = match planned.take() {
+                Some(rows) => rows,
+                None => handle.block_on(rows_of(&session, &create, &shown))?,
+            };
+            let rows = batches(rows.into_stream()?, handle.clone(), stop.clone())
+                .map(|batch| batch.map_err(into_table));
             Ok(txn.insert(rows)?)
         };
-        if there && create.or_replace {
+        if replaces {
             let operation = "CREATE OR REPLACE TABLE";
             return change(&session, &place, &stop, operation, ("path", &place), |txn| {
                 txn.replace_table(&new)?;

@@ -37,7 +37,7 @@ use crate::provider::{Relation, RelationProvider};
 use crate::query::QueryStream;
 use crate::scan::{FILE_COLUMN, FilesSource, ROW_COLUMN};
 use crate::session::Session;
-use crate::statement::full_name;
+use crate::statement::{full_name, quoted};
 use crate::understood;
 
 /// How often a statement is run that others' commits contradict.
@@ -175,10 +175,6 @@ fn column_name(name: &ObjectName, table: &str) -> Result<String> {
 
 pub(crate) fn ident(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Batches of a stream, one after the other, on this thread, until nobody waits for them.

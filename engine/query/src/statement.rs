@@ -288,6 +288,11 @@ impl<'a> Words<'a> {
     }
 }
 
+/// A name as statements write it, whatever is in it.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// A table's name out of its parts: `table`, `schema.table`, or with the catalog before; the schema `main` is left out.
 ///
 /// # Errors
@@ -408,7 +413,7 @@ pub(crate) fn with_versions(text: &str) -> Result<String> {
             }
         };
         out.push_str(&text[copied..at.start]);
-        out.push_str(&format!("\"{}{suffix}\"", name.replace('"', "\"\"")));
+        out.push_str(&quoted(&format!("{name}{suffix}")));
         copied = w.tokens[w.at - 1].1.end;
     }
     out.push_str(&text[copied..]);

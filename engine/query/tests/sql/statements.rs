@@ -219,10 +219,12 @@ async fn tables_are_replaced() {
     lines(&s, "BEGIN").await;
     lines(&s, "CREATE OR REPLACE TABLE t (y INT)").await;
     assert_eq!(lines(&s, "SELECT count(y) FROM t").await, ["0"]);
+    assert!(try_lines(&s, "CREATE TABLE c CLONE t").await.is_err(), "not undone by ROLLBACK");
     lines(&s, "ROLLBACK").await;
     assert_eq!(lines(&s, "SELECT count(*) FROM t").await, ["3"]);
     assert!(lines(&s, "VERIFY t ROWS").await[0].starts_with("intact"));
     assert!(try_lines(&s, "CREATE OR REPLACE TABLE IF NOT EXISTS t (y INT)").await.is_err());
+    lines(&s, "CREATE TABLE IF NOT EXISTS t (z INT)").await;
     lines(&s, "SELECT x INTO u FROM t").await;
     lines(&s, "CREATE TABLE v CLONE u").await;
     lines(&s, "CREATE TABLE w LIKE u").await;
