@@ -1,0 +1,185 @@
+//! TLS by rustls, over any socket: the same on every runtime.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+
+use super::Socket;
+
+/// Ciphertext received at once, in bytes: a few records.
+const RECORDS_BYTES: usize = 64 << 10;
+
+/// How a client speaks TLS, and to whom.
+#[derive(Clone)]
+pub struct TlsClient {
+    /// Whom to trust, and what to prove oneself with.
+    pub config: Arc<ClientConfig>,
+    /// The name that the server's certificate must have.
+    pub name: ServerName<'static>,
+}
+
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsClient").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A socket within TLS.
+pub struct Tls<S> {
+    socket: S,
+    session: Connection,
+    /// Ciphertext that the session did not take yet.
+    received: Vec<u8>,
+    ended: bool,
+}
+
+impl<S: Socket> Tls<S> {
+    /// A client's end.
+    ///
+    /// # Errors
+    /// Where the session can't begin.
+    pub fn client(socket: S, tls: &TlsClient) -> io::Result<Self> {
+        let session =
+            ClientConnection::new(Arc::clone(&tls.config), tls.name.clone()).map_err(io::Error::other)?;
+        Ok(Self::over(socket, session.into()))
+    }
+
+    /// A server's end.
+    ///
+    /// # Errors
+    /// Where the session can't begin.
+    pub fn server(socket: S, config: &Arc<ServerConfig>) -> io::Result<Self> {
+        let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+        Ok(Self::over(socket, session.into()))
+    }
+
+    fn over(socket: S, mut session: Connection) -> Self {
+        session.set_buffer_limit(Some(RECORDS_BYTES * 4));
+        Self { socket, session, received: Vec::new(), ended: false }
+    }
+
+    /// Sends ciphertext that waits.
+    fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        struct Out<'a, 'b, S>(&'a mut S, &'a mut Context<'b>);
+
+        impl<S: Socket> Write for Out<'_, '_, S> {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.write_vectored(&[IoSlice::new(bytes)])
+            }
+
+            fn write_vectored(&mut self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+                match self.0.poll_write(self.1, from) {
+                    Poll::Ready(done) => done,
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        while self.session.wants_write() {
+            match self.session.write_tls(&mut Out(&mut self.socket, cx)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives the session what was received; what is no TLS is an error, after an alert that says so.
+    fn take_in(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while !self.received.is_empty() {
+            let n = self.session.read_tls(&mut &self.received[..])?;
+            self.received.drain(..n);
+            if let Err(error) = self.session.process_new_packets() {
+                // The alert leaves if it can; the error is what counts.
+                let _ = self.poll_records(cx);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}")));
+            }
+            if n == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Socket> Socket for Tls<S> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut n = 0;
+            for buffer in into.iter_mut() {
+                match self.session.reader().read(buffer) {
+                    Ok(0) => break,
+                    Ok(more) => n += more,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if n == 0 => return Poll::Ready(Err(error)),
+                    Err(_) => break,
+                }
+            }
+            if n > 0 || self.ended {
+                return Poll::Ready(Ok(n));
+            }
+            if self.received.is_empty() {
+                let mut records = vec![0; RECORDS_BYTES];
+                match self.socket.poll_read(cx, &mut [IoSliceMut::new(&mut records)]) {
+                    Poll::Pending => {
+                        // A handshake goes on by what is sent, too.
+                        return match self.poll_records(cx) {
+                            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                            _ => Poll::Pending,
+                        };
+                    }
+                    Poll::Ready(Ok(0)) => self.ended = true,
+                    Poll::Ready(Ok(n)) => {
+                        records.truncate(n);
+                        self.received = records;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                }
+            }
+            self.take_in(cx)?;
+            if let Poll::Ready(Err(error)) = self.poll_records(cx) {
+                return Poll::Ready(Err(error));
+            }
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, from: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Err(error)) = self.poll_records(cx) {
+            return Poll::Ready(Err(error));
+        }
+        let n = self.session.writer().write_vectored(from)?;
+        if n == 0 {
+            // The session's buffer is full: it empties when the socket takes more.
+            return Poll::Pending;
+        }
+        if let Poll::Ready(Err(error)) = self.poll_records(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_records(cx)
+    }
+
+    fn close(&mut self) {
+        self.session.send_close_notify();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        // As far as the socket takes it at once.
+        let _ = self.poll_records(&mut cx);
+        self.socket.close();
+    }
+
+    fn certificate(&self) -> Option<Vec<u8>> {
+        self.session.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.as_ref().to_vec())
+    }
+}

@@ -1,0 +1,25 @@
+//! A TCP RPC with credit-based flow control. `docs/rpc.md` is its specification.
+//!
+//! From the bottom up:
+//!
+//! | module | job |
+//! |---|---|
+//! | [`limits`] | every size and limit |
+//! | [`time`] | time, as drivers tell it |
+//! | [`error`] | errors that survive the wire |
+//! | [`frame`], [`hello`] | the bytes: frames, and the handshake |
+//! | [`connection`] | the protocol as a state machine, without sockets, clocks or runtimes |
+//! | [`drive`] | its bytes to and from sockets: glommio, tokio, TLS |
+//! | [`call`] | calls, as programs make and answer them |
+
+pub mod call;
+pub mod connection;
+pub mod drive;
+pub mod error;
+pub mod frame;
+pub mod hello;
+pub mod limits;
+pub mod time;
+
+pub use error::{ErrorKind, Result, RpcError};
+pub use time::{Clock, Time};
