@@ -19,6 +19,8 @@ pub mod error;
 pub mod frame;
 pub mod hello;
 pub mod limits;
+#[cfg(test)]
+mod sim;
 pub mod time;
 
 pub use error::{ErrorKind, Result, RpcError};

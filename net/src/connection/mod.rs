@@ -655,7 +655,11 @@ impl Connection {
     fn take_bytes(&mut self, bytes: u64) {
         self.taken += bytes;
         let target = self.taken.saturating_add(self.config.connection_window);
-        if target.saturating_sub(self.granted) >= self.config.connection_window / 4 {
+        let more = target.saturating_sub(self.granted);
+        // A sender may have too little left for its next frame long before a quarter is used.
+        let largest = u64::from(self.config.frame_bytes_max) + HEADER_BYTES as u64;
+        let short = self.granted - self.received < largest;
+        if more >= self.config.connection_window / 4 || (short && more > 0) {
             self.granted = target;
             if !self.grants.contains(&0) {
                 self.grants.push_back(0);
@@ -783,20 +787,27 @@ impl Connection {
     pub fn wake_at(&self) -> Option<Time> {
         match self.phase {
             Phase::Closed => None,
-            Phase::Greeting => Some(self.greeted_by),
-            Phase::Open | Phase::Draining => {
-                let ping = match self.pinged {
-                    Some((_, at)) => at.max(self.heard_at).after(self.config.ping_timeout),
-                    None => self.heard_at.after(self.config.ping_after),
-                };
-                let deadline = self.deadlines.first().map(|(at, _)| *at);
-                Some(deadline.map_or(ping, |at| at.min(ping)))
-            }
+            Phase::Greeting => Some(self.first_deadline(self.greeted_by)),
+            Phase::Open | Phase::Draining => Some(self.first_deadline(match self.pinged {
+                Some((_, at)) => at.max(self.heard_at).after(self.config.ping_timeout),
+                None => self.heard_at.after(self.config.ping_after),
+            })),
         }
+    }
+
+    fn first_deadline(&self, or: Time) -> Time {
+        self.deadlines.first().map_or(or, |(at, _)| or.min(*at))
     }
 
     /// Time has passed: calls whose time is over end, a silent peer is pinged or given up.
     pub fn tick(&mut self, now: Time) {
+        while let Some(&(at, stream)) = self.deadlines.first() {
+            if at > now {
+                break;
+            }
+            self.deadlines.pop_first();
+            self.reset(stream, RpcError::new(ErrorKind::DeadlineExceeded, "the time allowed for the call is over"));
+        }
         match self.phase {
             Phase::Closed => {}
             Phase::Greeting => {
@@ -809,18 +820,7 @@ impl Connection {
                     self.fail(error, true);
                 }
             }
-            Phase::Open | Phase::Draining => {
-                while let Some(&(at, stream)) = self.deadlines.first() {
-                    if at > now {
-                        break;
-                    }
-                    self.deadlines.pop_first();
-                    let error =
-                        RpcError::new(ErrorKind::DeadlineExceeded, "the time allowed for the call is over");
-                    self.reset(stream, error);
-                }
-                self.keep_alive(now);
-            }
+            Phase::Open | Phase::Draining => self.keep_alive(now),
         }
     }
 

@@ -285,6 +285,12 @@ impl Connection {
     fn on_credit(&mut self, header: &Header) -> Result<()> {
         if header.stream == 0 {
             self.credit = self.credit.max(header.credit);
+            for (&id, s) in &mut self.streams {
+                if s.wants_room && s.queue.is_empty() {
+                    s.wants_room = false;
+                    self.events.push_back(Event::Writable(id));
+                }
+            }
             return Ok(());
         }
         if header.stream > self.last_stream {

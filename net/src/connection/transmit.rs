@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 #[cfg(test)]
 use super::Fault;
-use super::Connection;
+use super::{Connection, Phase};
 use crate::frame::{Header, Kind, body_crc, padded};
 use crate::limits::{ENCODED_AHEAD_BYTES, HEADER_BYTES};
 use crate::time::Time;
@@ -70,6 +70,9 @@ impl Connection {
 
     /// Whether anything waits to be encoded.
     pub fn has_output(&self) -> bool {
+        if self.phase == Phase::Greeting {
+            return self.greeting_due();
+        }
         !self.control.is_empty()
             || !self.grants.is_empty()
             || self.pong_due.is_some()
@@ -82,7 +85,15 @@ impl Connection {
         })
     }
 
+    /// Before the handshake is done nothing else may be sent; calls that were begun wait.
+    fn greeting_due(&self) -> bool {
+        self.control.front().is_some_and(|(header, ..)| matches!(header.kind(), Ok(Kind::Hello)))
+    }
+
     fn encode_next(&mut self, out: &mut SendQueue, now: Time) -> bool {
+        if self.phase == Phase::Greeting && !self.greeting_due() {
+            return false;
+        }
         if let Some((header, meta, payload)) = self.control.pop_front() {
             push_frame(out, header, &meta, payload);
             return true;

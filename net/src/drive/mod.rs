@@ -5,7 +5,6 @@
 //! | here | [`Driver`], the same for every runtime; [`Socket`] and [`Timer`], what a runtime has to offer |
 //! | [`tokio`](mod@tokio), [`glommio`](mod@glommio) | sockets and timers of these runtimes |
 //! | [`tls`] | a socket within another's encryption |
-//! | `sim` | a simulated network, for tests |
 
 pub mod glommio;
 pub mod tls;
@@ -164,7 +163,7 @@ impl<S: Socket, T: Timer> Driver<S, T> {
                     if landed > 0 {
                         self.receiver.landed(landed, &mut to);
                     }
-                    self.receiver.receive(&scratch[landed..n], &mut to);
+                    self.receiver.receive(&scratch[..n - landed], &mut to);
                     Ok(true)
                 }
                 Poll::Ready(Err(error)) => Err(error),
