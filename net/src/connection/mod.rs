@@ -736,8 +736,13 @@ impl Connection {
         }
     }
 
-    /// The transport is gone: all streams end with `error`.
+    /// The transport is gone: all streams end with `error`. Where the end was agreed on and every call is over, it is none.
     pub fn disconnect(&mut self, error: RpcError) {
+        let over = |s: &Stream| !s.in_open && !s.out_open && s.queue.is_empty();
+        if self.phase == Phase::Draining && self.streams.values().all(over) {
+            self.phase = Phase::Closed;
+            self.events.push_back(Event::Closed);
+        }
         self.fail(error, false);
         self.control.clear();
     }

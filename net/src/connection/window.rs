@@ -28,13 +28,15 @@ pub(super) struct Window {
     pub received: u64,
     /// Bytes that the application took so far.
     pub taken: u64,
-    granted_at: Time,
+    /// Since when, and how much was taken since: how quickly the window is used up.
+    measured_from: Time,
+    measured: u64,
     reserved: Option<Reservation>,
 }
 
 impl Window {
     pub(super) fn new(size: u64, floor: u64, reserved: Option<Reservation>, now: Time) -> Self {
-        Self { floor, size, granted: size, received: 0, taken: 0, granted_at: now, reserved }
+        Self { floor, size, granted: size, received: 0, taken: 0, measured_from: now, measured: 0, reserved }
     }
 
     /// No window: nothing is to be received.
@@ -49,37 +51,41 @@ impl Window {
 
     /// The application took `bytes`. True where the sender is to be told a new total.
     ///
-    /// A window that is used up within two round trips limits its sender, so it doubles as far as `room` (bytes that the
+    /// A window of which half is used up within two round trips limits its sender, so it doubles as far as `room` (bytes that the
     /// connection's window has left) and the budget go. One whose budget has become tight shrinks. `resized` is told by how much.
     pub(super) fn take(&mut self, bytes: u64, now: Time, round_trip: Duration, room: u64) -> bool {
         self.taken += bytes;
-        let due = |window: &Self| {
-            let target = window.taken + window.size;
-            let ahead = window.granted - window.received;
-            target > window.granted
-                && (target - window.granted >= window.size / 2 || ahead < window.floor)
-        };
-        if !due(self) {
+        self.measured += bytes;
+        if self.measured >= self.size / 2 {
+            if now.since(self.measured_from) < round_trip * 2 {
+                self.widen(room);
+            } else if self.is_tight() {
+                self.narrow();
+            }
+            (self.measured_from, self.measured) = (now, 0);
+        }
+        let target = self.taken + self.size;
+        let ahead = self.granted - self.received;
+        if target <= self.granted || (target - self.granted < self.size / 2 && ahead >= self.floor) {
             return false;
         }
-        if now.since(self.granted_at) < round_trip * 2 {
-            let more = self.size.min(room).min(super::STREAM_WINDOW_BYTES_MAX.saturating_sub(self.size));
-            if more > 0 && self.reserved.as_mut().is_none_or(|reserved| reserved.grow(more as usize).is_ok()) {
-                self.size += more;
-            }
-        } else if self.is_tight() && self.size > self.floor {
-            let less = (self.size / 2).min(self.size - self.floor);
-            self.size -= less;
-            if let Some(reserved) = &mut self.reserved {
-                reserved.shrink(less as usize);
-            }
-            if !due(self) {
-                return false;
-            }
-        }
-        self.granted = self.taken + self.size;
-        self.granted_at = now;
+        self.granted = target;
         true
+    }
+
+    fn widen(&mut self, room: u64) {
+        let more = self.size.min(room).min(super::STREAM_WINDOW_BYTES_MAX.saturating_sub(self.size));
+        if more > 0 && self.reserved.as_mut().is_none_or(|reserved| reserved.grow(more as usize).is_ok()) {
+            self.size += more;
+        }
+    }
+
+    fn narrow(&mut self) {
+        let less = (self.size / 2).min(self.size.saturating_sub(self.floor));
+        self.size -= less;
+        if let Some(reserved) = &mut self.reserved {
+            reserved.shrink(less as usize);
+        }
     }
 
     /// Whether the budget that backs the window has less left than the window has.

@@ -32,8 +32,9 @@ impl fmt::Debug for TlsClient {
 pub struct Tls<S> {
     socket: S,
     session: Connection,
-    /// Ciphertext that the session did not take yet.
+    /// Ciphertext that was received, and how much of it the session took.
     received: Vec<u8>,
+    taken: usize,
     ended: bool,
 }
 
@@ -59,7 +60,7 @@ impl<S: Socket> Tls<S> {
 
     fn over(socket: S, mut session: Connection) -> Self {
         session.set_buffer_limit(Some(RECORDS_BYTES * 4));
-        Self { socket, session, received: Vec::new(), ended: false }
+        Self { socket, session, received: Vec::new(), taken: 0, ended: false }
     }
 
     /// Sends ciphertext that waits.
@@ -93,19 +94,25 @@ impl<S: Socket> Tls<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Gives the session what was received; what is no TLS is an error, after an alert that says so.
+    /// Gives the session what was received, until there is something to read; what is no TLS is an error, after an alert that
+    /// says so.
     fn take_in(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while !self.received.is_empty() {
-            let n = self.session.read_tls(&mut &self.received[..])?;
-            self.received.drain(..n);
-            if let Err(error) = self.session.process_new_packets() {
-                // The alert leaves if it can; the error is what counts.
-                let _ = self.poll_records(cx);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}")));
+        while self.taken < self.received.len() {
+            let n = self.session.read_tls(&mut &self.received[self.taken..])?;
+            self.taken += n;
+            match self.session.process_new_packets() {
+                Ok(state) if state.plaintext_bytes_to_read() > 0 => break,
+                Ok(_) if n > 0 => {}
+                Ok(_) => break,
+                Err(error) => {
+                    // The alert leaves if it can; the error is what counts.
+                    let _ = self.poll_records(cx);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}")));
+                }
             }
-            if n == 0 {
-                break;
-            }
+        }
+        if self.taken == self.received.len() {
+            (self.received, self.taken) = (Vec::new(), 0);
         }
         Ok(())
     }

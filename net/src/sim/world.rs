@@ -131,10 +131,10 @@ impl World {
             let runnable: Vec<usize> =
                 (0..tasks.len()).filter(|&i| tasks[i].runnable.0.load(Ordering::Relaxed)).collect();
             if runnable.is_empty() {
-                let Some(((at, _), waker)) = self.0.alarms.borrow_mut().pop_first() else { break false };
-                if at > until {
-                    break false;
-                }
+                let first = self.0.alarms.borrow().first_key_value().map(|(&key, _)| key);
+                let Some(key) = first.filter(|(at, _)| *at <= until) else { break false };
+                let Some(waker) = self.0.alarms.borrow_mut().remove(&key) else { break false };
+                let (at, _) = key;
                 self.0.now.fetch_max(at.as_micros(), Ordering::Relaxed);
                 waker.wake();
                 continue;
