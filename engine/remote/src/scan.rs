@@ -1,0 +1,401 @@
+//! Scans of what a server has.
+//!
+//! A scan asks for the parts of its target, and reads several at once, each from the shard that it belongs to. Parts are yielded
+//! in order; those read ahead wait in their windows, so what a scan holds is bounded by credit. A part whose connection breaks
+//! is asked for again from the row after the last batch received: nothing is lost, nothing comes twice.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use deltalite_format::predicate::Predicate;
+use deltalite_net::call::Call;
+use deltalite_net::{ErrorKind, Result, RpcError};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt};
+
+use crate::address::Address;
+use crate::batch;
+use crate::client::{Client, ClientOptions};
+use crate::predicate::WirePredicate;
+use crate::protocol::{self, At, LIST_SPLITS, ListSplits, READ_SPLIT, ReadSplit, STAT, Split, Splits, Stat, Target};
+
+/// Bytes that a part should have.
+const SPLIT_BYTES: u64 = 32 << 20;
+/// Parts read at once for each shard of the server.
+const PARTS_PER_SHARD: usize = 2;
+
+/// A table or file of a server, in one state.
+#[derive(Debug, Clone)]
+pub struct RemoteTable {
+    client: Client,
+    target: Target,
+    stat: Arc<Stat>,
+    schema: SchemaRef,
+}
+
+impl RemoteTable {
+    /// Asks the server what it has there.
+    ///
+    /// # Errors
+    /// Where the server can't be asked, or has nothing of this name.
+    pub async fn open(address: &Address, options: ClientOptions) -> Result<Self> {
+        let socket = address.resolve()?;
+        Self::of(Client::new(socket, options), address.target.clone()).await
+    }
+
+    /// The same over a client that is there already.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn of(client: Client, mut target: Target) -> Result<Self> {
+        let stat: Stat = protocol::decode(&client.ask(STAT, protocol::encode(&target)?).await?)?;
+        if let Some(version) = stat.version {
+            target.at = At::Version(version);
+        }
+        let schema = protocol::decode_schema(&stat.schema)?;
+        Ok(Self { client, target, stat: Arc::new(stat), schema })
+    }
+
+    /// Its columns, as scans yield them.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Its version, of a table.
+    pub fn version(&self) -> Option<u64> {
+        self.stat.version
+    }
+
+    /// Its rows, where they are known without reading.
+    pub fn rows(&self) -> Option<u64> {
+        self.stat.rows
+    }
+
+    /// Its bytes on the server's disk.
+    pub fn bytes(&self) -> u64 {
+        self.stat.bytes
+    }
+
+    /// A scan of all rows and columns, to be narrowed.
+    pub fn scan(&self) -> RemoteScan {
+        RemoteScan { table: self.clone(), columns: None, predicate: None, limit: None, ordered: true }
+    }
+}
+
+/// A scan to be started.
+#[derive(Debug, Clone)]
+pub struct RemoteScan {
+    table: RemoteTable,
+    columns: Option<Vec<String>>,
+    predicate: Option<Predicate>,
+    limit: Option<u64>,
+    ordered: bool,
+}
+
+impl RemoteScan {
+    /// Columns wanted, in this order; all without.
+    #[must_use]
+    pub fn columns<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.columns = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Rows wanted.
+    #[must_use]
+    pub fn filter(mut self, predicate: Predicate) -> Self {
+        self.predicate = Some(predicate);
+        self
+    }
+
+    /// At most so many rows.
+    #[must_use]
+    pub fn limit(mut self, rows: u64) -> Self {
+        self.limit = Some(rows);
+        self
+    }
+
+    /// Whether rows come in their order on the server. Default yes.
+    #[must_use]
+    pub fn ordered(mut self, ordered: bool) -> Self {
+        self.ordered = ordered;
+        self
+    }
+
+    /// Starts the scan.
+    ///
+    /// # Errors
+    /// For columns that are not there, or where the server can't be asked.
+    pub async fn start(self) -> Result<RemoteStream> {
+        let Self { table, columns, predicate, limit, ordered } = self;
+        let schema = match &columns {
+            None => Arc::clone(&table.schema),
+            Some(names) => {
+                let at = names.iter().map(|name| table.schema.index_of(name)).collect::<Result<Vec<_>, _>>();
+                let projected = at.and_then(|at| table.schema.project(&at));
+                Arc::new(projected.map_err(|e| RpcError::new(ErrorKind::InvalidArgument, e.to_string()))?)
+            }
+        };
+        let predicate = predicate.as_ref().map(WirePredicate::encode).transpose()?;
+        let list = ListSplits {
+            target: table.target.clone(),
+            predicate: predicate.clone(),
+            target_bytes: SPLIT_BYTES,
+        };
+        let splits: Splits =
+            protocol::decode(&table.client.ask(LIST_SPLITS, protocol::encode(&list)?).await?)?;
+        let at_once = PARTS_PER_SHARD * table.stat.ports.len().max(1);
+        let request = table.client.new_request();
+        let wanted = Arc::new(Wanted { table, columns, predicate, limit, schema: Arc::clone(&schema), request });
+        Ok(RemoteStream {
+            wanted,
+            waiting: splits.splits.into(),
+            open: VecDeque::new(),
+            at_once,
+            ordered,
+            left: limit,
+            resumed: 0,
+            done: false,
+        })
+    }
+}
+
+/// What every part of a scan asks for.
+#[derive(Debug)]
+struct Wanted {
+    table: RemoteTable,
+    columns: Option<Vec<String>>,
+    predicate: Option<WirePredicate>,
+    limit: Option<u64>,
+    schema: SchemaRef,
+    request: u64,
+}
+
+type Next = (Box<Part>, Option<Result<RecordBatch>>);
+
+/// A part being read.
+struct Part {
+    wanted: Arc<Wanted>,
+    split: Split,
+    call: Option<Call>,
+    position: Option<u64>,
+    rows: u64,
+    attempts: u32,
+    attempt: u32,
+    resumed: u64,
+}
+
+impl Part {
+    async fn open(&mut self) -> Result<()> {
+        let wanted = &self.wanted;
+        let client = &wanted.table.client;
+        let port = wanted.table.stat.ports.get(self.split.shard as usize).copied();
+        let request = ReadSplit {
+            target: wanted.table.target.clone(),
+            identity: wanted.table.stat.identity,
+            split: self.split.clone(),
+            columns: wanted.columns.clone(),
+            predicate: wanted.predicate.clone(),
+            limit: wanted.limit.map(|limit| limit - self.rows.min(limit)),
+            resume_at: self.position,
+        };
+        let channel = client.channel(port).await?;
+        let spec = client.spec(None, wanted.request, self.attempt);
+        self.call = Some(client.call(&channel, READ_SPLIT, protocol::encode(&request)?, spec).await?);
+        Ok(())
+    }
+
+    async fn receive(&mut self) -> Result<Option<RecordBatch>> {
+        if self.call.is_none() {
+            self.open().await?;
+        }
+        let Some(call) = &mut self.call else { return Ok(None) };
+        let Some(message) = call.receive_whole().await? else { return Ok(None) };
+        let (batch, position) = batch::decode(&message.meta, message.payload, &self.wanted.schema)?;
+        self.position = Some(position);
+        self.rows += batch.num_rows() as u64;
+        self.attempts = 0;
+        Ok(Some(batch))
+    }
+
+    async fn next(mut self: Box<Self>) -> Next {
+        loop {
+            match self.receive().await {
+                Ok(batch) => return (self, batch.map(Ok)),
+                Err(error) => {
+                    self.call = None;
+                    self.attempts += 1;
+                    self.attempt += 1;
+                    self.resumed += 1;
+                    if let Err(error) = self.wanted.table.client.pause(&error, self.attempts).await {
+                        return (self, Some(Err(error)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The batches of a scan. Dropping it cancels the scan.
+pub struct RemoteStream {
+    wanted: Arc<Wanted>,
+    waiting: VecDeque<Split>,
+    open: VecDeque<Reading>,
+    at_once: usize,
+    ordered: bool,
+    left: Option<u64>,
+    resumed: u64,
+    done: bool,
+}
+
+/// What a part is doing: being waited for, or holding a batch (`None`: at its end) until its turn.
+enum Reading {
+    Waiting(BoxFuture<'static, Next>),
+    Ready(Box<Part>, Option<Result<RecordBatch>>),
+}
+
+impl RemoteStream {
+    /// The batches' columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.wanted.schema
+    }
+
+    /// How often a part was asked for again.
+    pub fn resumed(&self) -> u64 {
+        self.resumed
+    }
+
+    fn open_parts(&mut self) {
+        while self.open.len() < self.at_once
+            && let Some(split) = self.waiting.pop_front()
+        {
+            let part = Box::new(Part {
+                wanted: Arc::clone(&self.wanted),
+                split,
+                call: None,
+                position: None,
+                rows: 0,
+                attempts: 0,
+                attempt: 0,
+                resumed: 0,
+            });
+            self.open.push_back(Reading::Waiting(part.next().boxed()));
+        }
+    }
+
+    /// Polls every part; then takes a batch of the first (or of any, where order does not matter).
+    fn poll_parts(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {
+        loop {
+            self.open_parts();
+            if self.open.is_empty() {
+                return Poll::Ready(None);
+            }
+            for reading in &mut self.open {
+                if let Reading::Waiting(future) = reading
+                    && let Poll::Ready((part, next)) = future.poll_unpin(cx)
+                {
+                    *reading = Reading::Ready(part, next);
+                }
+            }
+            let candidates = if self.ordered { 1 } else { self.open.len() };
+            let Some(at) = (0..candidates).find(|&at| matches!(self.open[at], Reading::Ready(..))) else {
+                return Poll::Pending;
+            };
+            let Some(Reading::Ready(mut part, next)) = self.open.remove(at) else { return Poll::Pending };
+            self.resumed += std::mem::take(&mut part.resumed);
+            match next {
+                None => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(batch)) => {
+                    // Asked for at once, so that it comes while this batch is used.
+                    self.open.insert(at, Reading::Waiting(part.next().boxed()));
+                    return Poll::Ready(Some(Ok(batch)));
+                }
+            }
+        }
+    }
+}
+
+impl Stream for RemoteStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.done || this.left == Some(0) {
+            this.open.clear();
+            return Poll::Ready(None);
+        }
+        let mut next = std::task::ready!(this.poll_parts(cx));
+        match &mut next {
+            None | Some(Err(_)) => {
+                this.done = true;
+                this.open.clear();
+            }
+            Some(Ok(batch)) => {
+                if let Some(left) = &mut this.left {
+                    let rows = (batch.num_rows() as u64).min(*left);
+                    *left -= rows;
+                    *batch = batch.slice(0, rows as usize);
+                }
+            }
+        }
+        Poll::Ready(next)
+    }
+}
+
+/// A scan on plain threads: an iterator with a runtime of its own.
+pub struct BlockingScan {
+    runtime: tokio::runtime::Runtime,
+    table: RemoteTable,
+    stream: Option<RemoteStream>,
+}
+
+impl BlockingScan {
+    /// Asks the server what it has there.
+    ///
+    /// # Errors
+    /// As [`RemoteTable::open`].
+    pub fn open(address: &Address, options: ClientOptions) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("remote")
+            .enable_all()
+            .build()
+            .map_err(|e| RpcError::new(ErrorKind::Internal, "no thread for connections").caused_by(e))?;
+        let table = runtime.block_on(RemoteTable::open(address, options))?;
+        Ok(Self { runtime, table, stream: None })
+    }
+
+    /// What is scanned.
+    pub fn table(&self) -> &RemoteTable {
+        &self.table
+    }
+
+    /// Starts a scan of it; the one before is cancelled.
+    ///
+    /// # Errors
+    /// As [`RemoteScan::start`].
+    pub fn start(&mut self, scan: RemoteScan) -> Result<SchemaRef> {
+        let stream = self.runtime.block_on(scan.start())?;
+        let schema = Arc::clone(stream.schema());
+        self.stream = Some(stream);
+        Ok(schema)
+    }
+
+    /// How often a part was asked for again.
+    pub fn resumed(&self) -> u64 {
+        self.stream.as_ref().map_or(0, RemoteStream::resumed)
+    }
+}
+
+impl Iterator for BlockingScan {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let stream = self.stream.as_mut()?;
+        self.runtime.block_on(stream.next())
+    }
+}
