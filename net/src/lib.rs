@@ -10,8 +10,10 @@
 //! | [`frame`], [`hello`] | the bytes: frames, and the handshake |
 //! | [`connection`] | the protocol as a state machine, without sockets, clocks or runtimes |
 //! | [`drive`] | its bytes to and from sockets: glommio, tokio, TLS |
+//! | [`auth`] | who may call |
 //! | [`call`] | calls, as programs make and answer them |
 
+pub mod auth;
 pub mod call;
 pub mod connection;
 pub mod drive;

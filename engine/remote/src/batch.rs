@@ -26,6 +26,9 @@ const VIEWS_SPARSE: usize = 2;
 /// Deepest nesting of columns.
 const DEPTH_MAX: usize = 64;
 
+/// Most values of an array, children included: what 32-bit offsets reach.
+const LEN_MAX: u64 = i32::MAX as u64;
+
 #[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
 struct Meta {
     rows: u64,
@@ -238,14 +241,28 @@ impl Decoder<'_> {
             return Err(broken("it is nested too deeply"));
         }
         let node = *self.nodes.next().ok_or_else(|| broken("columns are missing"))?;
+        if node.len > LEN_MAX {
+            return Err(broken(format!("an array of {} values", node.len)));
+        }
         let mut left = node.buffers;
         let mut builder = ArrayDataBuilder::new(data_type.clone()).len(node.len as usize);
         if node.nulls > 0 && !matches!(data_type, DataType::Null) {
             left = left.checked_sub(1).ok_or_else(|| broken("a validity bitmap is missing"))?;
-            builder = builder.null_bit_buffer(Some(self.buffer()?)).null_count(node.nulls as usize);
+            let bits = self.buffer()?;
+            if bits.len() < (node.len as usize).div_ceil(8) {
+                return Err(broken("a validity bitmap is too short"));
+            }
+            builder = builder.null_bit_buffer(Some(bits)).null_count(node.nulls as usize);
         }
-        for _ in 0..left {
-            builder = builder.add_buffer(self.buffer()?);
+        let layout = arrow_data::layout(data_type);
+        for i in 0..left as usize {
+            let buffer = self.buffer()?;
+            if let Some(arrow_data::BufferSpec::FixedWidth { byte_width, .. }) = layout.buffers.get(i)
+                && !buffer.len().is_multiple_of(*byte_width)
+            {
+                return Err(broken(format!("{} bytes, where values have {byte_width} each", buffer.len())));
+            }
+            builder = builder.add_buffer(buffer);
         }
         for child in children(data_type) {
             builder = builder.add_child_data(self.array(child, depth + 1)?);

@@ -148,6 +148,11 @@ where
 pub struct Closer(std::sync::Weak<Shared>);
 
 impl Closer {
+    /// Whether the connection is still there.
+    pub fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
     /// Takes no more calls; the connection ends when those under way have.
     pub fn close(&self) {
         if let Some(shared) = self.0.upgrade() {

@@ -342,7 +342,9 @@ impl ShardSet {
             mailbox.close_channel();
         }
         for member in &mut self.members {
+            // The last owner may be a task on a shard, which ends once this returns.
             if let Some(thread) = member.thread.take()
+                && thread.thread().id() != std::thread::current().id()
                 && thread.join().is_err()
             {
                 tracing::error!(shard = member.place.shard, "a shard's thread panicked");

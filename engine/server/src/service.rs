@@ -1,0 +1,196 @@
+//! What is asked: method by method.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use deltalite_net::auth::Identity;
+use deltalite_net::call::Call;
+use deltalite_net::call::server::{Peer, Service};
+use deltalite_net::connection::{Greeting, Opened};
+use deltalite_net::hello::Hello;
+use deltalite_net::{ErrorKind, Result, RpcError};
+use deltalite_remote::protocol::{
+    self, HEALTH, Health, LIST_SPLITS, ListSplits, READ_SPLIT, STAT, Splits, Stat, Target,
+};
+use deltalite_shard::device::IoClass;
+use deltalite_shard::executor::Shard;
+use futures::future::LocalBoxFuture;
+
+use crate::catalog::Source;
+use crate::{Common, read};
+
+/// Least and most bytes of a part that a client may ask for.
+const SPLIT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 40;
+
+/// Answers for one shard.
+#[derive(Clone)]
+pub(crate) struct ScanService {
+    pub(crate) common: Arc<Common>,
+    pub(crate) index: u32,
+    /// The shard that this runs on; without one, scans are given to all.
+    pub(crate) shard: Option<Rc<Shard>>,
+}
+
+impl Service for ScanService {
+    type Caller = Identity;
+    type Answer = LocalBoxFuture<'static, ()>;
+
+    fn admit(&self, hello: &Hello, peer: &Peer) -> Result<(Greeting, Identity)> {
+        let identity = self.common.options.gate.identify(hello, peer).inspect_err(|error| {
+            self.common.metrics.callers_refused.inc();
+            tracing::warn!(peer = peer.address, %error, "a caller was refused");
+        })?;
+        tracing::debug!(peer = peer.address, caller = identity.name, shard = self.index, "connected");
+        Ok((Greeting { shard: self.index, shards: self.common.shards.len() as u32 }, identity))
+    }
+
+    fn serve(&self, mut call: Call, opened: Opened, caller: &Identity) -> Self::Answer {
+        let (this, caller) = (self.clone(), caller.name.clone());
+        Box::pin(async move {
+            this.common.metrics.calls.inc();
+            let (method, request, attempt) = (opened.method, opened.request, opened.attempt);
+            let answered = this.answer(&mut call, opened).await;
+            match answered {
+                Ok(()) => {
+                    tracing::debug!(method, request = format!("{request:016x}"), attempt, caller, shard = this.index, "answered");
+                }
+                Err(error) => {
+                    this.common.metrics.calls_failed.inc();
+                    tracing::info!(
+                        method, request = format!("{request:016x}"), attempt, caller, shard = this.index,
+                        code = error.code(), %error, "a call failed"
+                    );
+                    call.fail(error);
+                }
+            }
+        })
+    }
+}
+
+impl ScanService {
+    async fn answer(&self, call: &mut Call, opened: Opened) -> Result<()> {
+        let request = match opened.method {
+            HEALTH => Vec::new(),
+            STAT | LIST_SPLITS | READ_SPLIT => protocol::request(opened.message.meta(), call).await?,
+            other => {
+                let what = format!("method {other} is not known; the server is {}", software());
+                return Err(RpcError::new(ErrorKind::Unimplemented, what));
+            }
+        };
+        let reply = match opened.method {
+            STAT => self.stat(protocol::decode(&request)?).await?,
+            LIST_SPLITS => self.list_splits(protocol::decode(&request)?).await?,
+            READ_SPLIT => return self.read_split(call, protocol::decode(&request)?).await,
+            _ => protocol::encode(&Health {
+                ready: self.common.admission.is_open(),
+                shards: self.common.shards.len() as u32,
+                scans: self.common.admission.scans(),
+                software: software(),
+            })?,
+        };
+        call.send_last(Vec::new(), vec![reply.into()]).await
+    }
+
+    /// Does what blocks elsewhere: a shard never waits for a log or a footer.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Common) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let common = Arc::clone(&self.common);
+        let done = self.common.blocking.spawn_blocking(move || work(&common)).await;
+        done.unwrap_or_else(|e| Err(RpcError::new(ErrorKind::Internal, "a thread of the server failed").caused_by(e)))
+    }
+
+    async fn stat(&self, target: Target) -> Result<Vec<u8>> {
+        self.blocking(move |common| {
+            let source = common.catalog.open(&target)?;
+            protocol::encode(&Stat {
+                version: source.version(),
+                identity: source.identity(),
+                schema: protocol::encode_schema(&source.schema)?,
+                rows: source.rows()?,
+                bytes: source.bytes(),
+                ports: common.ports.clone(),
+            })
+        })
+        .await
+    }
+
+    async fn list_splits(&self, list: ListSplits) -> Result<Vec<u8>> {
+        self.blocking(move |common| {
+            let source = common.catalog.open(&list.target)?;
+            let predicate = list.predicate.as_ref().map(|p| p.decode()).transpose()?;
+            let bytes = list.target_bytes.clamp(*SPLIT_BYTES.start(), *SPLIT_BYTES.end());
+            let splits = source.splits(predicate.as_ref(), bytes, common.shards.len())?;
+            protocol::encode(&Splits { splits })
+        })
+        .await
+    }
+
+    async fn read_split(&self, call: &mut Call, request: protocol::ReadSplit) -> Result<()> {
+        let common = &self.common;
+        if !common.admission.is_open() {
+            return Err(RpcError::new(ErrorKind::Unavailable, "the server is being stopped"));
+        }
+        let Some(place) = common.admission.enter() else {
+            common.metrics.scans_refused.inc();
+            return Err(RpcError::new(
+                ErrorKind::Overloaded,
+                format!("{} scans are under way, which is the limit", common.options.scans_max),
+            )
+            .retry_after(common.options.retry_after));
+        };
+        if request.resume_at.is_some() {
+            common.metrics.scans_resumed.inc();
+        }
+        common.metrics.scans.inc();
+        let read = self.read(call, &request).await;
+        common.metrics.scans.dec();
+        drop(place);
+        read
+    }
+
+    async fn read(&self, call: &mut Call, request: &protocol::ReadSplit) -> Result<()> {
+        let known = self.common.catalog.known(&request.target, request.identity);
+        let source: Arc<Source> = match known {
+            Some(source) => source,
+            None => {
+                let target = request.target.clone();
+                self.blocking(move |common| common.catalog.open(&target)).await?
+            }
+        };
+        if source.identity() != request.identity {
+            return Err(RpcError::new(
+                ErrorKind::NotFound,
+                format!("{} was replaced since the scan began; begin it anew", request.target.path),
+            ));
+        }
+        let file = request.split.file;
+        let scan_file = match source.opened(file) {
+            Some(file) => file,
+            None => {
+                let source = Arc::clone(&source);
+                self.blocking(move |_| source.open(file)).await?
+            }
+        };
+        let scan = read::plan(request, scan_file, &source.schema)?;
+        match &self.shard {
+            Some(shard) => {
+                let batches = scan.start_on(shard).map_err(|e| crate::error::of_shard(&e))?;
+                read::send(call, read::Batches::Local(batches), &source.schema, request, &self.common.metrics).await
+            }
+            None => {
+                let batches = scan.start(&self.common.shards).map_err(|e| crate::error::of_shard(&e))?;
+                let batches = read::Batches::Shards(batches.into_async());
+                read::send(call, batches, &source.schema, request, &self.common.metrics).await
+            }
+        }
+    }
+}
+
+fn software() -> String {
+    concat!("deltalite ", env!("CARGO_PKG_VERSION")).to_owned()
+}
+
+/// Which class a shard runs connections in.
+pub(crate) const CONNECTIONS: IoClass = IoClass::Rpc;
