@@ -102,6 +102,8 @@ pub(crate) async fn send(
     check_columns(batches.schema(), schema, request)?;
     let mut gathered: Vec<RecordBatch> = Vec::new();
     let (mut bytes, mut position, mut since) = (0, 0, Instant::now());
+    // The first messages are small: they are there soon, and pass where connections do not last.
+    let mut target = MESSAGE_BYTES_MIN;
     loop {
         // Nothing is read that could not be sent.
         call.room(MESSAGE_BYTES_MIN as u64).await?;
@@ -110,34 +112,50 @@ pub(crate) async fn send(
         if let Some(mut batch) = batch.filter(|batch| batch.num_rows() > 0) {
             let numbers = batch.remove_column(batch.num_columns() - 1);
             let numbers = numbers.as_primitive::<UInt64Type>();
-            position = numbers.value(numbers.len() - 1) + 1;
             if gathered.is_empty() {
                 since = Instant::now();
             }
-            bytes += value_bytes(&batch);
-            gathered.push(batch);
+            let width = (value_bytes(&batch) / batch.num_rows()).max(1);
+            let mut from = 0;
+            while from < batch.num_rows() {
+                let rows = (target.saturating_sub(bytes) / width).max(1).min(batch.num_rows() - from);
+                // Not a small rest for a message of its own.
+                let rest = batch.num_rows() - from - rows;
+                let rows = if rest < rows / 2 { rows + rest } else { rows };
+                gathered.push(batch.slice(from, rows));
+                bytes += rows * width;
+                from += rows;
+                position = numbers.value(from - 1) + 1;
+                if bytes >= target {
+                    flush(call, &mut gathered, position, metrics).await?;
+                    (bytes, target) = (0, (target * 2).min(MESSAGE_BYTES));
+                }
+            }
         }
-        let due = bytes >= MESSAGE_BYTES_MIN || since.elapsed() >= GATHER_MAX || last;
-        if due && !gathered.is_empty() {
-            let whole = match &gathered[..] {
-                [one] => one.clone(),
-                several => concat_batches(&several[0].schema(), several).map_err(|e| {
-                    RpcError::new(ErrorKind::Internal, "batches can't be put together").caused_by(e)
-                })?,
-            };
-            gathered.clear();
+        if !gathered.is_empty() && (bytes >= MESSAGE_BYTES_MIN || since.elapsed() >= GATHER_MAX || last) {
+            flush(call, &mut gathered, position, metrics).await?;
             bytes = 0;
-            metrics.rows_sent.inc_by(whole.num_rows() as u64);
-            let (meta, payload) = batch::encode(&whole, position)?;
-            metrics.bytes_sent.inc_by(payload.iter().map(bytes::Bytes::len).sum::<usize>() as u64);
-            drop(whole);
-            call.send(meta, payload).await?;
         }
         if last {
             call.end();
             return Ok(());
         }
     }
+}
+
+/// Sends what was gathered as one message.
+async fn flush(call: &mut Call, gathered: &mut Vec<RecordBatch>, position: u64, metrics: &Metrics) -> Result<()> {
+    let whole = match &gathered[..] {
+        [one] => one.clone(),
+        several => concat_batches(&several[0].schema(), several)
+            .map_err(|e| RpcError::new(ErrorKind::Internal, "batches can't be put together").caused_by(e))?,
+    };
+    gathered.clear();
+    metrics.rows_sent.inc_by(whole.num_rows() as u64);
+    let (meta, payload) = batch::encode(&whole, position)?;
+    metrics.bytes_sent.inc_by(payload.iter().map(bytes::Bytes::len).sum::<usize>() as u64);
+    drop(whole);
+    call.send(meta, payload).await
 }
 
 /// Bytes of a batch's values, about: views with what they show, not with all that their buffers have.
