@@ -13,6 +13,8 @@ SF ?= 1
 BENCH_ARGS ?=
 # Further arguments for `deltalite-bench tables`, for example TABLES_ARGS="--files 100000".
 TABLES_ARGS ?=
+# Further arguments for `deltalite-bench net`, for example NET_ARGS="--quick --only stream".
+NET_ARGS ?=
 
 # Compiled artefacts are shared between clones; reports and generated data stay in ./target of this clone.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/deltalite/target
@@ -59,6 +61,11 @@ bench: system-peers ## Compare with every peer, Vortex included; writes target/r
 bench-tables: system $(VENV)/made ## Measure tables beside DuckDB, DataFusion, deltalake; writes target/report/tables.json (TABLES_ARGS=--quick)
 	@mkdir -p $(REPORT_DIR)
 	$(CARGO) run --release -p deltalite-bench -- tables --data-dir $(DATA_DIR) --report-dir $(REPORT_DIR) --python $(VENV)/bin/python $(TABLES_ARGS)
+
+.PHONY: bench-net
+bench-net: system ## Measure the network beside bare sockets; writes target/report/net.json (NET_ARGS=--quick)
+	@mkdir -p $(REPORT_DIR)
+	$(CARGO) run --release -p deltalite-bench -- net --data-dir $(DATA_DIR) --report-dir $(REPORT_DIR) $(NET_ARGS)
 
 .PHONY: answers
 answers: system $(TPC_VENV)/made ## TPC-H and TPC-DS: every answer beside DuckDB's and the published ones (SF=1 ANSWERS_ARGS="--memory 1073741824")

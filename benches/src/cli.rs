@@ -13,6 +13,7 @@ use crate::error::{BenchError, Result};
 use crate::formats::{Format, Formats, SUBJECT};
 use crate::machine::Machine;
 use crate::measure::Budget;
+use crate::net::Net;
 use crate::progress::Progress;
 use crate::report::{self, Details, Library, Measured, Outcome, terminal, unix_seconds};
 use crate::single::{Ceiling, Single, say};
@@ -44,6 +45,8 @@ enum Command {
     Loop(Single),
     /// Measure a table's log: parsing, opening, refreshing, committing
     Tables(Tables),
+    /// Measure the network: streams, calls, idle connections, scans of a server
+    Net(Net),
     /// Read a file by a bare io_uring loop: what the disk can do
     Ceiling(Ceiling),
 }
@@ -105,6 +108,7 @@ impl Cli {
         match self.command {
             Command::Loop(single) => single.execute(),
             Command::Tables(tables) => tables.execute(),
+            Command::Net(net) => net.execute(),
             Command::Ceiling(ceiling) => ceiling.execute(),
             Command::Demo(common) => Plan {
                 cases: DEMO_CASES.to_vec(),

@@ -10,7 +10,7 @@ pub type Result<T> = std::result::Result<T, BenchError>;
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// A file of the benchmark could not be read or written.
-    #[error("[DL-0501] {doing} {}: {source}", path.display())]
+    #[error("[DL-0901] {doing} {}: {source}", path.display())]
     Io {
         /// What was attempted, for example `"creating"`.
         doing: &'static str,
@@ -20,7 +20,7 @@ pub enum BenchError {
         source: std::io::Error,
     },
     /// A format, ours or a peer's, failed while doing what a case asked of it.
-    #[error("[DL-0502] {format}: {doing}: {message}")]
+    #[error("[DL-0902] {format}: {doing}: {message}")]
     Format {
         /// Name of the format, as in the report.
         format: String,
@@ -31,7 +31,7 @@ pub enum BenchError {
     },
     /// Two formats did not return the same rows, so timing them would compare different work.
     #[error(
-        "[DL-0503] {case} on {data}: {format} returned {found}, the source has {expected}; nothing was timed"
+        "[DL-0903] {case} on {data}: {format} returned {found}, the source has {expected}; nothing was timed"
     )]
     Different {
         /// The case.
@@ -46,10 +46,10 @@ pub enum BenchError {
         expected: String,
     },
     /// The command line asks for something that isn't there.
-    #[error("[DL-0504] {0}")]
+    #[error("[DL-0904] {0}")]
     Usage(String),
     /// A format does not offer what a case needs; the case is left out for it and the report says so.
-    #[error("[DL-0505] {format} has no {what}")]
+    #[error("[DL-0905] {format} has no {what}")]
     Unsupported {
         /// Name of the format.
         format: String,
@@ -57,7 +57,7 @@ pub enum BenchError {
         what: String,
     },
     /// The machine or the container refused something a measurement needs.
-    #[error("[DL-0506] {doing}: {source}")]
+    #[error("[DL-0906] {doing}: {source}")]
     System {
         /// What was attempted.
         doing: &'static str,
@@ -67,15 +67,15 @@ pub enum BenchError {
 }
 
 impl BenchError {
-    /// The stable code, for example `DL-0503`.
+    /// The stable code, for example `DL-0903`.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Io { .. } => "DL-0501",
-            Self::Format { .. } => "DL-0502",
-            Self::Different { .. } => "DL-0503",
-            Self::Usage(_) => "DL-0504",
-            Self::Unsupported { .. } => "DL-0505",
-            Self::System { .. } => "DL-0506",
+            Self::Io { .. } => "DL-0901",
+            Self::Format { .. } => "DL-0902",
+            Self::Different { .. } => "DL-0903",
+            Self::Usage(_) => "DL-0904",
+            Self::Unsupported { .. } => "DL-0905",
+            Self::System { .. } => "DL-0906",
         }
     }
 

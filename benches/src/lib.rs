@@ -8,6 +8,7 @@
 //! - [`formats`]: DeltaLite and its peers behind one trait;
 //! - [`cases`]: each thing that is measured, using [`digest`] to compare results before anything is timed,
 //!   [`measure`] to let contestants take turns, [`cpu`] to hold them on the same cores and [`caches`] for cold runs;
+//! - [`net`]: what the network costs;
 //! - [`tables`]: what the log of a table costs;
 //! - [`single`]: one case of one format again and again, for profilers, and the disk's ceiling;
 //! - [`report`]: the rows, their details and the machine ([`machine`]), as JSON, on the terminal and as a page;
@@ -25,6 +26,7 @@ pub mod formats;
 pub mod machine;
 pub mod mapped;
 pub mod measure;
+pub mod net;
 pub mod predicate;
 pub mod progress;
 pub mod report;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use deltalite_format::FormatError;
+use deltalite_net::RpcError;
 use deltalite_query::QueryError;
 use deltalite_shard::ShardError;
 use deltalite_table::TableError;
@@ -25,6 +26,9 @@ pub enum EngineError {
     /// A table refuses, or its log is damaged.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// A server, or the way to it, refuses or fails.
+    #[error(transparent)]
+    Remote(#[from] RpcError),
     /// A statement can't be understood, planned or run.
     #[error("{rendered}")]
     Statement {
@@ -83,12 +87,13 @@ pub enum EngineError {
 
 impl EngineError {
     /// The stable code that `deltalite explain-error` expands.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Format(e) => e.code(),
             Self::Shard(e) => e.code(),
             Self::Where(e) => e.code(),
             Self::Table(e) => e.code(),
+            Self::Remote(e) => e.code(),
             Self::Statement { code, .. } => code,
             Self::Foreign { .. } => "DL-0401",
             Self::Io { .. } => "DL-0402",

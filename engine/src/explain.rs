@@ -137,6 +137,45 @@ const CODES: &[(&str, &str)] = &[
         "DL-0410",
         "A condition (--where) can't be understood, or does not fit the columns' types. The message shows the place; text is quoted with ' and names with \".",
     ),
+    ("DL-0501", "The call was cancelled: whoever made it gave up or was stopped."),
+    (
+        "DL-0502",
+        "The time allowed for a call was over before it ended. Allow more, or look at what keeps the server busy (its /metrics tell).",
+    ),
+    (
+        "DL-0503",
+        "The server can't be reached, or the connection broke and could not be made anew in time. Check address and port, whether `deltalite serve` runs there, and that nothing between the machines closes connections. What can be repeated was tried several times.",
+    ),
+    (
+        "DL-0504",
+        "The server, or this side of the connection, has as much to do as it takes on. Try again after the time it tells, run fewer scans at once, or raise `deltalite serve --scans`.",
+    ),
+    (
+        "DL-0505",
+        "The server does not know who calls. Give the token it was started with (--token or DELTALITE_TOKEN), or a certificate that it accepts.",
+    ),
+    ("DL-0506", "The server knows who calls, and does not let them do this. Ask whoever runs it."),
+    (
+        "DL-0507",
+        "The server has no table, file or version of that name, or it was replaced while it was being read. Names are paths below the folder that is served.",
+    ),
+    (
+        "DL-0508",
+        "A request makes no sense to the server: an unknown column, a condition that does not fit, an address or option that contradicts itself.",
+    ),
+    ("DL-0509", "The server does not know what was asked. It is older than the client: upgrade it."),
+    (
+        "DL-0510",
+        "What was received is not what the protocol allows: the port is another program's, one side speaks TLS and the other does not, or bytes were damaged on the way. The message tells what was received.",
+    ),
+    ("DL-0511", "Client and server share no version of the protocol. Upgrade the older one."),
+    ("DL-0512", "A request or message is larger than the protocol allows. Ask for less at once."),
+    ("DL-0513", "The caller's view of the cluster is older than the server's. Connect anew."),
+    ("DL-0514", "What was asked for is damaged on the server. Run `deltalite verify` there."),
+    (
+        "DL-0515",
+        "The server failed in a way that is not the caller's doing. Its log has the request's number.",
+    ),
     (
         "DL-0601",
         "The file system refused something about a table; nothing is known to have changed. The message has the file and the system's answer.",

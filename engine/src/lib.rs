@@ -1,6 +1,6 @@
 //! DeltaLite: a columnar table engine for machines whose disks and cores you own.
 //!
-//! The library is a facade: [`query`] (SQL), [`table`] (transactional tables), [`shard`] (shards, scans), [`format`](mod@format) (files) and
+//! The library is a facade: [`query`] (SQL), [`server`] (serving scans), [`remote`] (scanning what is served), [`net`] (the RPC below both), [`table`] (transactional tables), [`shard`] (shards, scans), [`format`](mod@format) (files) and
 //! [`alloc`] (memory, topology) are the crates below;
 //! this one adds what a program that uses files wants at hand.
 //!
@@ -55,7 +55,10 @@ pub use deltalite_alloc as alloc;
 pub use deltalite_format as format;
 pub use deltalite_format::predicate::{Predicate, col, lit};
 pub use deltalite_format::{FileWriter, Profile, SplitSpec, WriteSummary, WriterOptions};
+pub use deltalite_net as net;
 pub use deltalite_query as query;
+pub use deltalite_remote as remote;
+pub use deltalite_server as server;
 pub use deltalite_shard as shard;
 pub use deltalite_shard::executor::{ShardOptions, ShardSet};
 pub use deltalite_shard::scan::{DataFile, DecodeOn, RowReader, Scan, ScanMetrics, ScanStream, Verify};

@@ -99,10 +99,10 @@ pub struct Header {
     pub request: u64,
     /// Of an open: which attempt this is, counted from 0.
     pub attempt: u16,
-    reserved: u16,
+    spare: u16,
     body_crc: u32,
-    reserved2: u32,
-    header_crc: u32,
+    spare2: u32,
+    own_crc: u32,
 }
 
 const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
@@ -126,8 +126,10 @@ pub fn body_crc<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> u32 {
             Some(digest) => digest.update(piece),
             None if piece.len() < 512 => small = crc32c::crc32c_append(small, piece),
             None => {
-                let mut digest =
-                    crc_fast::Digest::new_with_init_state(crc_fast::CrcAlgorithm::Crc32Iscsi, u64::from(!small));
+                let mut digest = crc_fast::Digest::new_with_init_state(
+                    crc_fast::CrcAlgorithm::Crc32Iscsi,
+                    u64::from(!small),
+                );
                 digest.update(piece);
                 wide = Some(digest);
             }
@@ -170,7 +172,7 @@ impl Header {
     #[must_use]
     pub fn seal(mut self, body_crc: u32) -> Self {
         self.body_crc = body_crc;
-        self.header_crc = crc(&bytemuck::bytes_of(&self)[..HEADER_BYTES - 4]);
+        self.own_crc = crc(&bytemuck::bytes_of(&self)[..HEADER_BYTES - 4]);
         self
     }
 
@@ -187,10 +189,12 @@ impl Header {
                 header.magic
             ));
         }
-        if crc(&bytes[..HEADER_BYTES - 4]) != header.header_crc {
-            return fault("a frame's header does not match its checksum: it was damaged on the way".to_owned());
+        if crc(&bytes[..HEADER_BYTES - 4]) != header.own_crc {
+            return fault(
+                "a frame's header does not match its checksum: it was damaged on the way".to_owned(),
+            );
         }
-        if header.reserved != 0 || header.reserved2 != 0 || header.flags & !(FLAG_MORE | FLAG_LAST) != 0 {
+        if header.spare != 0 || header.spare2 != 0 || header.flags & !(FLAG_MORE | FLAG_LAST) != 0 {
             return fault("a frame uses a feature of a later version".to_owned());
         }
         Ok(header)

@@ -46,7 +46,10 @@ impl Hello {
         })?;
         let fault = |what: String| Err(RpcError::new(ErrorKind::Protocol, what));
         if hello.version_min > hello.version {
-            return fault(format!("the peer greets with versions {} to {}", hello.version_min, hello.version));
+            return fault(format!(
+                "the peer greets with versions {} to {}",
+                hello.version_min, hello.version
+            ));
         }
         if hello.version_min > limits::VERSION || hello.version < limits::VERSION_MIN {
             return Err(RpcError::new(

@@ -48,7 +48,8 @@ impl Address {
     /// Where its name is not known.
     pub fn resolve(&self) -> Result<SocketAddr> {
         let failed = |why: String| {
-            RpcError::new(ErrorKind::Unavailable, format!("no address is known of {:?}: {why}", self.host)).no_retry()
+            RpcError::new(ErrorKind::Unavailable, format!("no address is known of {:?}: {why}", self.host))
+                .no_retry()
         };
         (self.host.as_str(), self.port)
             .to_socket_addrs()
@@ -92,9 +93,9 @@ impl FromStr for Address {
         let at = match query.split_once('=') {
             None if query.is_empty() => At::Latest,
             Some(("version", n)) => At::Version(n.parse().map_err(|_| wrong("the version is no number"))?),
-            Some(("timestamp", ms)) => {
-                At::Timestamp(ms.parse().map_err(|_| wrong("the timestamp is no number of milliseconds since 1970"))?)
-            }
+            Some(("timestamp", ms)) => At::Timestamp(
+                ms.parse().map_err(|_| wrong("the timestamp is no number of milliseconds since 1970"))?,
+            ),
             _ => return Err(wrong("after ? only version=N or timestamp=MILLISECONDS can be")),
         };
         Ok(Self { host: host.to_owned(), port, target: Target { path, at } })

@@ -105,10 +105,10 @@ impl Encoder {
                 let bits = arrow_buffer::BooleanBuffer::new(buffers[0].clone(), offset, len);
                 self.buffer(bits.sliced());
             }
-            DataType::Utf8 | DataType::Binary => self.offsets::<i32>(data),
-            DataType::LargeUtf8 | DataType::LargeBinary => self.offsets::<i64>(data),
-            DataType::List(_) | DataType::Map(_, _) => self.offsets::<i32>(data),
-            DataType::LargeList(_) => self.offsets::<i64>(data),
+            DataType::Utf8 | DataType::Binary | DataType::List(_) | DataType::Map(_, _) => {
+                self.offsets::<i32>(data);
+            }
+            DataType::LargeUtf8 | DataType::LargeBinary | DataType::LargeList(_) => self.offsets::<i64>(data),
             DataType::Utf8View | DataType::BinaryView => {
                 self.buffer(buffers[0].slice_with_length(offset * 16, len * 16));
                 buffers[1..].iter().for_each(|buffer| self.buffer(buffer.clone()));
@@ -171,9 +171,10 @@ fn gathered(data: &ArrayData) -> Option<ArrayData> {
         DataType::LargeUtf8 | DataType::LargeBinary | DataType::LargeList(_) => {
             begins(data.buffer::<i64>(0)[0].as_usize())
         }
-        DataType::Union(_, _) | DataType::RunEndEncoded(_, _) | DataType::ListView(_) | DataType::LargeListView(_) => {
-            data.offset() != 0
-        }
+        DataType::Union(_, _)
+        | DataType::RunEndEncoded(_, _)
+        | DataType::ListView(_)
+        | DataType::LargeListView(_) => data.offset() != 0,
         DataType::Utf8View => {
             let array = arrow_array::StringViewArray::from(data.clone());
             return is_sparse(data, array.views()).then(|| array.gc().into_data());
@@ -315,8 +316,8 @@ mod tests {
     use arrow_array::builder::{Int32Builder, ListBuilder, MapBuilder, StringBuilder};
     use arrow_array::types::Int8Type;
     use arrow_array::{
-        BooleanArray, Decimal128Array, DictionaryArray, FixedSizeListArray, Int64Array, NullArray, StringArray,
-        StringViewArray, StructArray,
+        BooleanArray, Decimal128Array, DictionaryArray, FixedSizeListArray, Int64Array, NullArray,
+        StringArray, StringViewArray, StructArray,
     };
     use arrow_schema::{Field, Schema};
     use deltalite_alloc::BufferPool;
@@ -362,8 +363,11 @@ mod tests {
             ])),
             Arc::new(NullArray::new(rows)),
         ];
-        let fields: Vec<Field> =
-            arrays.iter().enumerate().map(|(i, a)| Field::new(format!("c{i}"), a.data_type().clone(), true)).collect();
+        let fields: Vec<Field> = arrays
+            .iter()
+            .enumerate()
+            .map(|(i, a)| Field::new(format!("c{i}"), a.data_type().clone(), true))
+            .collect();
         RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap()
     }
 

@@ -132,7 +132,9 @@ impl Client {
                 match call.receive_whole().await? {
                     Some(Whole { payload: Some(payload), .. }) => Ok(payload.to_vec()),
                     Some(Whole { meta, .. }) => Ok(meta),
-                    None => Err(RpcError::new(ErrorKind::Protocol, "the server ended the call without an answer")),
+                    None => {
+                        Err(RpcError::new(ErrorKind::Protocol, "the server ended the call without an answer"))
+                    }
                 }
             };
             match asked.await {

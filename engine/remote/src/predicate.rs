@@ -69,10 +69,20 @@ impl WirePredicate {
         for node in &self.nodes {
             let (predicate, depth) = match node {
                 Node::And(n) | Node::Or(n) => {
-                    let at = stack.len().checked_sub(*n as usize).ok_or_else(|| unreadable("parts are missing"))?;
+                    let at = stack
+                        .len()
+                        .checked_sub(*n as usize)
+                        .ok_or_else(|| unreadable("parts are missing"))?;
                     let depth = stack[at..].iter().map(|(_, depth)| *depth).max().unwrap_or(0);
                     let parts = stack.drain(at..).map(|(part, _)| part).collect();
-                    (if matches!(node, Node::And(_)) { Predicate::And(parts) } else { Predicate::Or(parts) }, depth + 1)
+                    (
+                        if matches!(node, Node::And(_)) {
+                            Predicate::And(parts)
+                        } else {
+                            Predicate::Or(parts)
+                        },
+                        depth + 1,
+                    )
                 }
                 Node::Not => {
                     let (inner, depth) = stack.pop().ok_or_else(|| unreadable("NOT of nothing"))?;
@@ -181,8 +191,11 @@ fn value_of(literal: &Literal) -> Result<Value> {
 
 fn typed(array: &ArrayRef) -> Result<Vec<u8>> {
     let failed = |e: arrow_schema::ArrowError| {
-        RpcError::new(ErrorKind::InvalidArgument, format!("a literal of type {} can't travel", array.data_type()))
-            .caused_by(e)
+        RpcError::new(
+            ErrorKind::InvalidArgument,
+            format!("a literal of type {} can't travel", array.data_type()),
+        )
+        .caused_by(e)
     };
     let schema = Arc::new(Schema::new(vec![Field::new("", array.data_type().clone(), true)]));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::clone(array)]).map_err(failed)?;
@@ -242,7 +255,14 @@ mod tests {
     fn what_is_no_condition_is_refused() {
         let leaf = || Node::Literal(Some(true));
         let deep = std::iter::once(leaf()).chain((0..1000).map(|_| Node::Not)).collect();
-        for nodes in [vec![], vec![Node::And(1)], vec![leaf(), leaf()], vec![Node::Not], vec![leaf(), Node::Or(2)], deep] {
+        for nodes in [
+            vec![],
+            vec![Node::And(1)],
+            vec![leaf(), leaf()],
+            vec![Node::Not],
+            vec![leaf(), Node::Or(2)],
+            deep,
+        ] {
             assert!(WirePredicate { nodes }.decode().is_err());
         }
         let op = Node::Compare { column: "a".into(), op: 9, value: Value::Null };

@@ -151,7 +151,9 @@ pub struct Health {
 ///
 /// # Errors
 /// Where memory is short.
-pub fn encode(value: &impl for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Error>>) -> Result<Vec<u8>> {
+pub fn encode(
+    value: &impl for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Error>>,
+) -> Result<Vec<u8>> {
     rkyv::to_bytes::<Error>(value)
         .map(|bytes| bytes.to_vec())
         .map_err(|e| RpcError::new(ErrorKind::Internal, "a message can't be encoded").caused_by(e))
@@ -164,7 +166,8 @@ pub fn encode(value: &impl for<'a> Serialize<HighSerializer<AlignedVec, ArenaHan
 pub fn decode<T>(bytes: &[u8]) -> Result<T>
 where
     T: Archive,
-    T::Archived: for<'a> rkyv::bytecheck::CheckBytes<HighValidator<'a, Error>> + Deserialize<T, HighDeserializer<Error>>,
+    T::Archived: for<'a> rkyv::bytecheck::CheckBytes<HighValidator<'a, Error>>
+        + Deserialize<T, HighDeserializer<Error>>,
 {
     rkyv::from_bytes::<T, Error>(bytes)
         .map_err(|e| RpcError::new(ErrorKind::Protocol, "a message that can't be read").caused_by(e))

@@ -21,7 +21,9 @@ use crate::address::Address;
 use crate::batch;
 use crate::client::{Client, ClientOptions};
 use crate::predicate::WirePredicate;
-use crate::protocol::{self, At, LIST_SPLITS, ListSplits, READ_SPLIT, ReadSplit, STAT, Split, Splits, Stat, Target};
+use crate::protocol::{
+    self, At, LIST_SPLITS, ListSplits, READ_SPLIT, ReadSplit, STAT, Split, Splits, Stat, Target,
+};
 
 /// Bytes that a part should have.
 const SPLIT_BYTES: u64 = 32 << 20;
@@ -149,7 +151,8 @@ impl RemoteScan {
             protocol::decode(&table.client.ask(LIST_SPLITS, protocol::encode(&list)?).await?)?;
         let at_once = PARTS_PER_SHARD * table.stat.ports.len().max(1);
         let request = table.client.new_request();
-        let wanted = Arc::new(Wanted { table, columns, predicate, limit, schema: Arc::clone(&schema), request });
+        let wanted =
+            Arc::new(Wanted { table, columns, predicate, limit, schema: Arc::clone(&schema), request });
         Ok(RemoteStream {
             wanted,
             waiting: splits.splits.into(),

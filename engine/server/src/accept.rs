@@ -107,7 +107,8 @@ async fn accept_on_ring(
 ) {
     // SAFETY: the descriptor is a listening socket that nobody else owns from here on.
     let listener = unsafe { ::glommio::net::TcpListener::from_raw_fd(listener.into_raw_fd()) };
-    let service = ScanService { common: Arc::clone(&common), index: shard.index(), shard: Some(Rc::clone(&shard)) };
+    let service =
+        ScanService { common: Arc::clone(&common), index: shard.index(), shard: Some(Rc::clone(&shard)) };
     let accept = async || glommio::accept(&listener).await;
     let spawn = |connection: LocalBoxFuture<'static, ()>| -> LocalBoxFuture<'static, ()> {
         Box::pin(shard.spawn(CONNECTIONS, connection).map(|_| ()))
@@ -187,7 +188,8 @@ async fn accept_all<S: Socket + 'static, T: Timer + 'static>(
                 }
                 Some(tls) => match Tls::server(socket, tls) {
                     Ok(socket) => {
-                        let serving = Serving::new(socket, timer(), clock.clone(), config, service.clone(), peer);
+                        let serving =
+                            Serving::new(socket, timer(), clock.clone(), config, service.clone(), peer);
                         let closer = serving.closer();
                         (Box::pin(serving), closer)
                     }

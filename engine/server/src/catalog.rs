@@ -12,8 +12,8 @@ use deltalite_format::split::plan_splits;
 use deltalite_net::{ErrorKind, Result, RpcError};
 use deltalite_remote::protocol::{At, Split, Target};
 use deltalite_shard::scan::{DataFile, ScanFile};
-use deltalite_table::{DeltaLiteTable, Version};
 use deltalite_table::table::{TableContext, TableFile, TableSnapshot};
+use deltalite_table::{DeltaLiteTable, Version};
 use parking_lot::Mutex;
 
 use crate::error;
@@ -89,16 +89,22 @@ impl Source {
 
     /// A data file by its place. Blocks.
     pub(crate) fn open(&self, file: u32) -> Result<ScanFile> {
-        let missing = || RpcError::new(ErrorKind::InvalidArgument, format!("there is no file {file} in this state"));
+        let missing =
+            || RpcError::new(ErrorKind::InvalidArgument, format!("there is no file {file} in this state"));
         match &self.kind {
             Kind::File(data) => {
-                if file == 0 { Ok(ScanFile::from(Arc::clone(data))) } else { Err(missing()) }
+                if file == 0 {
+                    Ok(ScanFile::from(Arc::clone(data)))
+                } else {
+                    Err(missing())
+                }
             }
             Kind::Table { files, open, .. } => {
                 if let Some(found) = open.lock().get(&file) {
                     return Ok(found.clone());
                 }
-                let opened = files.get(file as usize).ok_or_else(missing)?.open().map_err(|e| error::of_table(&e))?;
+                let opened =
+                    files.get(file as usize).ok_or_else(missing)?.open().map_err(|e| error::of_table(&e))?;
                 let mut open = open.lock();
                 if open.len() >= FILES_MAX {
                     open.clear();
@@ -118,7 +124,12 @@ impl Source {
     }
 
     /// The parts that can have wanted rows, in order. Blocks.
-    pub(crate) fn splits(&self, predicate: Option<&Predicate>, target_bytes: u64, shards: usize) -> Result<Vec<Split>> {
+    pub(crate) fn splits(
+        &self,
+        predicate: Option<&Predicate>,
+        target_bytes: u64,
+        shards: usize,
+    ) -> Result<Vec<Split>> {
         let mut splits = Vec::new();
         let mut part = |file: u32, name: &str, start: u64, end: u64, rows| {
             let mut hasher = DefaultHasher::new();
@@ -129,7 +140,13 @@ impl Source {
         match &self.kind {
             Kind::File(data) => {
                 for split in plan_splits(data.meta(), target_bytes) {
-                    part(0, &split.file, split.start, split.end, split.rows.map(|rows| (rows.start, rows.end)));
+                    part(
+                        0,
+                        &split.file,
+                        split.start,
+                        split.end,
+                        split.rows.map(|rows| (rows.start, rows.end)),
+                    );
                 }
             }
             Kind::Table { snapshot, files, .. } => {
@@ -147,7 +164,13 @@ impl Source {
                     }
                     let opened = self.open(file)?;
                     for split in plan_splits(opened.file.meta(), target_bytes) {
-                        part(file, &add.path, split.start, split.end, split.rows.map(|rows| (rows.start, rows.end)));
+                        part(
+                            file,
+                            &add.path,
+                            split.start,
+                            split.end,
+                            split.rows.map(|rows| (rows.start, rows.end)),
+                        );
                     }
                 }
             }
@@ -156,21 +179,50 @@ impl Source {
     }
 }
 
-type Key = (String, Option<u64>);
+/// States that stay open.
+#[derive(Default)]
+struct Open {
+    /// How often any was asked for.
+    asked: u64,
+    /// By name, and version or identity; with when each was last asked for.
+    sources: HashMap<(String, u64), (u64, Arc<Source>)>,
+}
+
+impl Open {
+    fn get(&mut self, key: &(String, u64)) -> Option<Arc<Source>> {
+        self.asked += 1;
+        let (used, source) = self.sources.get_mut(key)?;
+        *used = self.asked;
+        Some(Arc::clone(source))
+    }
+
+    fn put(&mut self, key: (String, u64), source: Arc<Source>) {
+        if self.sources.len() >= OPEN_MAX
+            && let Some(oldest) =
+                self.sources.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone())
+        {
+            self.sources.remove(&oldest);
+        }
+        self.sources.insert(key, (self.asked, source));
+    }
+}
 
 /// What a server has.
 pub(crate) struct Catalog {
     root: PathBuf,
     context: TableContext,
     tables: Mutex<HashMap<String, DeltaLiteTable>>,
-    /// By name, and version or identity; with when each was last asked for.
-    open: Mutex<(u64, HashMap<Key, (u64, Arc<Source>)>)>,
+    open: Mutex<Open>,
 }
 
 impl Catalog {
     pub(crate) fn new(root: &Path, context: TableContext) -> Result<Self> {
         let canonical = root.canonicalize().map_err(|e| {
-            RpcError::new(ErrorKind::NotFound, format!("{}: the folder to be served can't be read", root.display())).caused_by(e)
+            RpcError::new(
+                ErrorKind::NotFound,
+                format!("{}: the folder to be served can't be read", root.display()),
+            )
+            .caused_by(e)
         })?;
         Ok(Self { root: canonical, context, tables: Mutex::default(), open: Mutex::default() })
     }
@@ -182,33 +234,21 @@ impl Catalog {
             At::Latest => identity,
             At::Timestamp(_) => return None,
         };
-        let mut open = self.open.lock();
-        open.0 += 1;
-        let now = open.0;
-        let (used, source) = open.1.get_mut(&(target.path.clone(), Some(key)))?;
-        *used = now;
-        Some(Arc::clone(source))
+        self.open.lock().get(&(target.path.clone(), key))
     }
 
     /// Opens what is meant. Blocks.
     pub(crate) fn open(&self, target: &Target) -> Result<Arc<Source>> {
         let path = self.resolve(&target.path)?;
-        let source = if path.is_dir() { self.open_table(&path, target)? } else { Self::open_file(&path, target)? };
+        let source =
+            if path.is_dir() { self.open_table(&path, target)? } else { Self::open_file(&path, target)? };
         let source = Arc::new(source);
-        let key = (target.path.clone(), Some(source.version().unwrap_or_else(|| source.identity())));
+        let key = (target.path.clone(), source.version().unwrap_or_else(|| source.identity()));
         let mut open = self.open.lock();
-        open.0 += 1;
-        let now = open.0;
-        if let Some((used, known)) = open.1.get_mut(&key) {
-            *used = now;
-            return Ok(Arc::clone(known));
+        if let Some(known) = open.get(&key) {
+            return Ok(known);
         }
-        if open.1.len() >= OPEN_MAX
-            && let Some(oldest) = open.1.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone())
-        {
-            open.1.remove(&oldest);
-        }
-        open.1.insert(key, (now, Arc::clone(&source)));
+        open.put(key, Arc::clone(&source));
         Ok(source)
     }
 
@@ -251,7 +291,9 @@ impl Catalog {
 
     /// A path within the folder, wherever links lead.
     fn resolve(&self, name: &str) -> Result<PathBuf> {
-        let missing = |why: &str| RpcError::new(ErrorKind::NotFound, format!("the server has no table or file {name:?}{why}"));
+        let missing = |why: &str| {
+            RpcError::new(ErrorKind::NotFound, format!("the server has no table or file {name:?}{why}"))
+        };
         let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
         if name.is_empty() || !plain {
             return Err(missing("; names are paths below its folder, without .."));

@@ -29,7 +29,9 @@ pub(crate) fn of_format(error: &FormatError) -> RpcError {
             ErrorKind::DataLoss
         }
         FormatError::NoSuchColumn { .. } | FormatError::Invalid { .. } => ErrorKind::InvalidArgument,
-        FormatError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        FormatError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            ErrorKind::NotFound
+        }
         _ => ErrorKind::Internal,
     };
     RpcError::new(kind, error.to_string()).with_code(error.code())

@@ -19,11 +19,14 @@ pub(crate) async fn serve(
     mut draining: watch::Receiver<bool>,
 ) -> Result<SocketAddr> {
     let failed = |e: std::io::Error| {
-        RpcError::new(ErrorKind::Unavailable, format!("can't listen on {address} for metrics")).caused_by(e).no_retry()
+        RpcError::new(ErrorKind::Unavailable, format!("can't listen on {address} for metrics"))
+            .caused_by(e)
+            .no_retry()
     };
     let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let router = Router::new().route("/metrics", get(metrics)).route("/health", get(health)).with_state(common);
+    let router =
+        Router::new().route("/metrics", get(metrics)).route("/health", get(health)).with_state(common);
     tokio::spawn(async move {
         let end = async move {
             // A sender that is gone means the same as its word.

@@ -85,7 +85,9 @@ impl Server {
         {
             return Err(RpcError::new(
                 ErrorKind::InvalidArgument,
-                format!("{http} can be reached from other machines, and metrics ask for no authentication; listen on 127.0.0.1, or say --http-anywhere"),
+                format!(
+                    "{http} can be reached from other machines, and metrics ask for no authentication; listen on 127.0.0.1, or say --http-anywhere"
+                ),
             ));
         }
         let start = || {
@@ -114,7 +116,9 @@ impl Server {
         });
         let (draining, drained) = watch::channel(false);
         let http = match common.options.http {
-            Some(address) => Some(runtime.block_on(http::serve(Arc::clone(&common), address, drained.clone()))?),
+            Some(address) => {
+                Some(runtime.block_on(http::serve(Arc::clone(&common), address, drained.clone()))?)
+            }
             None => None,
         };
         let mut accepting = Vec::new();
@@ -192,12 +196,20 @@ fn listen(address: SocketAddr, shards: usize) -> Result<Vec<TcpListener>> {
         let mut address = address;
         if address.port() != 0 {
             let port = address.port().checked_add(shard as u16).ok_or_else(|| {
-                RpcError::new(ErrorKind::InvalidArgument, format!("{shards} shards need as many ports from {address} on"))
+                RpcError::new(
+                    ErrorKind::InvalidArgument,
+                    format!("{shards} shards need as many ports from {address} on"),
+                )
             })?;
             address.set_port(port);
         }
         let failed = |e: std::io::Error| {
-            RpcError::new(ErrorKind::Unavailable, format!("can't listen on {address}; shard {shard} needs that port")).caused_by(e).no_retry()
+            RpcError::new(
+                ErrorKind::Unavailable,
+                format!("can't listen on {address}; shard {shard} needs that port"),
+            )
+            .caused_by(e)
+            .no_retry()
         };
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).map_err(failed)?;

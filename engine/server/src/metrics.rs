@@ -39,13 +39,25 @@ impl Metrics {
             registry: Registry::default(),
         };
         registry.register("connections", "Connections now", this.connections.clone());
-        registry.register("connections_refused", "Connections beyond the limit", this.connections_refused.clone());
-        registry.register("callers_refused", "Callers that did not prove who they are", this.callers_refused.clone());
+        registry.register(
+            "connections_refused",
+            "Connections beyond the limit",
+            this.connections_refused.clone(),
+        );
+        registry.register(
+            "callers_refused",
+            "Callers that did not prove who they are",
+            this.callers_refused.clone(),
+        );
         registry.register("calls", "Calls begun", this.calls.clone());
         registry.register("calls_failed", "Calls that ended with an error", this.calls_failed.clone());
         registry.register("scans", "Scans of parts now", this.scans.clone());
         registry.register("scans_refused", "Scans told to come back later", this.scans_refused.clone());
-        registry.register("scans_resumed", "Scans that went on where a connection broke", this.scans_resumed.clone());
+        registry.register(
+            "scans_resumed",
+            "Scans that went on where a connection broke",
+            this.scans_resumed.clone(),
+        );
         registry.register("rows_sent", "Rows sent", this.rows_sent.clone());
         registry.register_with_unit("sent", "Bytes of batches sent", Unit::Bytes, this.bytes_sent.clone());
         Self { registry, ..this }

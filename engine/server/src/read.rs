@@ -65,7 +65,7 @@ fn row_bytes(data_type: &DataType) -> usize {
 
 /// The scan that a request asks for.
 pub(crate) fn plan(request: &ReadSplit, file: ScanFile, schema: &SchemaRef) -> Result<Scan> {
-    let mut split = request.split.spec(&file.file.meta().file().to_string());
+    let mut split = request.split.spec(file.file.meta().file());
     if let Some(resume) = request.resume_at {
         let rows = split.rows.take().unwrap_or(0..u64::MAX);
         split.rows = Some(rows.start.max(resume)..rows.end.max(resume));
@@ -80,8 +80,10 @@ pub(crate) fn plan(request: &ReadSplit, file: ScanFile, schema: &SchemaRef) -> R
         .map(|field| row_bytes(field.data_type()))
         .sum();
     let rows = (MESSAGE_BYTES / width.max(1)).clamp(*BATCH_ROWS.start(), *BATCH_ROWS.end());
-    let mut scan =
-        Scan::over([ScanFile { split: Some(split), ..file }]).columns(columns).row_numbers(POSITION).batch_rows(rows);
+    let mut scan = Scan::over([ScanFile { split: Some(split), ..file }])
+        .columns(columns)
+        .row_numbers(POSITION)
+        .batch_rows(rows);
     if let Some(predicate) = &request.predicate {
         scan = scan.filter(predicate.decode()?);
     }
@@ -144,7 +146,12 @@ pub(crate) async fn send(
 }
 
 /// Sends what was gathered as one message.
-async fn flush(call: &mut Call, gathered: &mut Vec<RecordBatch>, position: u64, metrics: &Metrics) -> Result<()> {
+async fn flush(
+    call: &mut Call,
+    gathered: &mut Vec<RecordBatch>,
+    position: u64,
+    metrics: &Metrics,
+) -> Result<()> {
     let whole = match &gathered[..] {
         [one] => one.clone(),
         several => concat_batches(&several[0].schema(), several)
@@ -170,7 +177,8 @@ fn check_columns(scanned: &SchemaRef, told: &SchemaRef, request: &ReadSplit) -> 
         None => yielded.len() == told.fields().len(),
         Some(columns) => yielded.len() == columns.len(),
     } && yielded.iter().all(|field| {
-        told.field_with_name(field.name()).is_ok_and(|told| told.data_type().equals_datatype(field.data_type()))
+        told.field_with_name(field.name())
+            .is_ok_and(|told| told.data_type().equals_datatype(field.data_type()))
     });
     if fits {
         return Ok(());

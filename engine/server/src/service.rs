@@ -9,6 +9,7 @@ use deltalite_net::call::server::{Peer, Service};
 use deltalite_net::connection::{Greeting, Opened};
 use deltalite_net::hello::Hello;
 use deltalite_net::{ErrorKind, Result, RpcError};
+use deltalite_remote::predicate::WirePredicate;
 use deltalite_remote::protocol::{
     self, HEALTH, Health, LIST_SPLITS, ListSplits, READ_SPLIT, STAT, Splits, Stat, Target,
 };
@@ -52,7 +53,14 @@ impl Service for ScanService {
             let answered = this.answer(&mut call, opened).await;
             match answered {
                 Ok(()) => {
-                    tracing::debug!(method, request = format!("{request:016x}"), attempt, caller, shard = this.index, "answered");
+                    tracing::debug!(
+                        method,
+                        request = format!("{request:016x}"),
+                        attempt,
+                        caller,
+                        shard = this.index,
+                        "answered"
+                    );
                 }
                 Err(error) => {
                     this.common.metrics.calls_failed.inc();
@@ -98,7 +106,9 @@ impl ScanService {
     ) -> Result<T> {
         let common = Arc::clone(&self.common);
         let done = self.common.blocking.spawn_blocking(move || work(&common)).await;
-        done.unwrap_or_else(|e| Err(RpcError::new(ErrorKind::Internal, "a thread of the server failed").caused_by(e)))
+        done.unwrap_or_else(|e| {
+            Err(RpcError::new(ErrorKind::Internal, "a thread of the server failed").caused_by(e))
+        })
     }
 
     async fn stat(&self, target: Target) -> Result<Vec<u8>> {
@@ -119,7 +129,7 @@ impl ScanService {
     async fn list_splits(&self, list: ListSplits) -> Result<Vec<u8>> {
         self.blocking(move |common| {
             let source = common.catalog.open(&list.target)?;
-            let predicate = list.predicate.as_ref().map(|p| p.decode()).transpose()?;
+            let predicate = list.predicate.as_ref().map(WirePredicate::decode).transpose()?;
             let bytes = list.target_bytes.clamp(*SPLIT_BYTES.start(), *SPLIT_BYTES.end());
             let splits = source.splits(predicate.as_ref(), bytes, common.shards.len())?;
             protocol::encode(&Splits { splits })
@@ -177,7 +187,8 @@ impl ScanService {
         match &self.shard {
             Some(shard) => {
                 let batches = scan.start_on(shard).map_err(|e| crate::error::of_shard(&e))?;
-                read::send(call, read::Batches::Local(batches), &source.schema, request, &self.common.metrics).await
+                read::send(call, read::Batches::Local(batches), &source.schema, request, &self.common.metrics)
+                    .await
             }
             None => {
                 let batches = scan.start(&self.common.shards).map_err(|e| crate::error::of_shard(&e))?;

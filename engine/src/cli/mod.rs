@@ -2,9 +2,10 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | `import`, `export`, `inspect`, `scan`, `query`, `shell`, `splits`, `verify`, `salvage`, `iotune`, `doctor`, `explain` | a command each |
+//! | `import`, `export`, `inspect`, `scan`, `query`, `shell`, `serve`, `splits`, `verify`, `salvage`, `iotune`, `doctor`, `explain` | a command each |
 //! | `select` | which files, columns and rows: what `scan` and `export` share |
 //! | `statement` | a session, and a statement with its rows shown: what `query` and `shell` share |
+//! | `remote` | what a server has, for `scan` |
 //! | `args` | sizes, formats and types as people write them |
 //! | `print` | rows as text |
 //! | `report` | errors on the terminal, exit codes |
@@ -19,10 +20,12 @@ mod inspect;
 mod iotune;
 mod print;
 mod query;
+mod remote;
 mod report;
 mod salvage;
 mod scan;
 mod select;
+mod serve;
 mod shell;
 mod splits;
 mod statement;
@@ -52,6 +55,7 @@ Examples:
   deltalite export trips.dlb trips.csv
   deltalite query \"SELECT avg(fare) FROM 'trips.dlb'\"
   deltalite shell --catalog tables
+  deltalite serve --data tables
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 damaged data found; 4 done, but rows were lost (salvage).
 Errors have a code: `deltalite explain-error DL-0202` says what it means and what to do.";
@@ -64,6 +68,7 @@ enum Command {
     Scan(scan::Arguments),
     Query(query::Arguments),
     Shell(shell::Arguments),
+    Serve(serve::Arguments),
     Splits(splits::Arguments),
     Verify(verify::Arguments),
     Salvage(salvage::Arguments),
@@ -106,6 +111,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Scan(a) => a.run(),
         Command::Query(a) => a.run(),
         Command::Shell(a) => a.run(),
+        Command::Serve(a) => a.run(),
         Command::Splits(a) => a.run(),
         Command::Verify(a) => a.run(),
         Command::Salvage(a) => a.run(),

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use arrow_cast::display::FormatOptions;
 use arrow_cast::pretty::pretty_format_batches_with_options;
+use arrow_schema::SchemaRef;
 use clap::{Args, ValueEnum};
 use deltalite::convert::{FileFormat, Output, open_sink};
+use deltalite::remote::Address;
 use deltalite::{EngineError, Result, ScanStream};
 use serde::Serialize;
 
+use super::remote::{Connecting, RemoteRows};
 use super::report::Outcome;
 use super::select::{Selection, open_files, report_skipped};
 use super::ui;
@@ -19,16 +22,19 @@ const TABLE_ROWS: u64 = 100;
 
 /// Read rows of DeltaLite files and print them.
 ///
-/// As a table, the first 100 rows are shown unless --limit says otherwise. Files of one call have the same columns.
+/// As a table, the first 100 rows are shown unless --limit says otherwise. Files of one call have the same columns. A table or file
+/// of a server (`deltalite serve`) is deltalite://host:port/name.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   deltalite scan lineitem.dlb --limit 10
   deltalite scan 'trips/*.dlb' --columns id,fare --output csv > fares.csv
   deltalite scan logs.dlb --where \"level = 'error' AND at >= '2024-06-01'\" --output ndjson | jq .message
-  deltalite scan logs.dlb --count --metrics")]
+  deltalite scan logs.dlb --count --metrics
+  deltalite scan deltalite://scan-7:7433/sales/trips --where 'fare > 100'
+  deltalite scan 'deltalite://scan-7/trips?version=12' --count")]
 pub(super) struct Arguments {
-    /// Files, globs or folders.
+    /// Files, globs or folders; or one deltalite://host:port/name.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -42,6 +48,34 @@ pub(super) struct Arguments {
     /// Say on standard error, as JSON, what the scan did: bytes read, blocks pruned, times.
     #[arg(long)]
     metrics: bool,
+    #[command(flatten)]
+    connecting: Connecting,
+}
+
+/// Where rows come from.
+enum Rows {
+    Files(Box<ScanStream>),
+    Server(RemoteRows),
+}
+
+impl Rows {
+    fn schema(&self) -> &SchemaRef {
+        match self {
+            Self::Files(scan) => scan.schema(),
+            Self::Server(scan) => scan.schema(),
+        }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Files(scan) => Some(scan.next()?.map_err(EngineError::from)),
+            Self::Server(scan) => scan.next(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,29 +115,45 @@ struct Metrics {
 impl Arguments {
     pub(super) fn run(self) -> Result<Outcome> {
         let started = std::time::Instant::now();
-        let files = open_files(&self.files)?;
         let limit = match (self.output, self.count, self.selection.limit) {
             (Shape::Table, false, None) => Some(TABLE_ROWS + 1),
             (_, _, limit) => limit,
         };
-        let mut scan = self.selection.start(files, limit)?;
+        let mut scan = self.open(limit)?;
+        let mut sent = (0, 0);
         if self.count {
-            let mut rows = 0;
             for batch in scan.by_ref() {
-                rows += batch?.num_rows() as u64;
+                count(&mut sent, &batch?);
             }
-            ui::print(&format!("{rows}\n"))?;
+            ui::print(&format!("{}\n", sent.0))?;
         } else if let Some(format) = self.output.format() {
             let (output, writer) = Output::create(Path::new("-"))?;
             let mut sink = open_sink("standard output", format, &scan.schema().clone(), writer)?;
             for batch in scan.by_ref() {
-                sink.write(&batch?)?;
+                let batch = batch?;
+                count(&mut sent, &batch);
+                sink.write(&batch)?;
             }
             sink.finish()?;
             output.commit()?;
         } else {
-            self.table(&mut scan)?;
+            self.table(&mut scan, &mut sent)?;
         }
+        let scan = match scan {
+            Rows::Files(scan) => scan,
+            Rows::Server(scan) => {
+                if self.metrics {
+                    let seconds = started.elapsed().as_secs_f64();
+                    let (rows, batches) = sent;
+                    let resumed = scan.resumed();
+                    eprintln!(
+                        "{}",
+                        serde_json::json!({"rows": rows, "batches": batches, "resumed": resumed, "seconds": seconds})
+                    );
+                }
+                return Ok(Outcome::Done);
+            }
+        };
         let skipped = report_skipped(&scan);
         if self.metrics {
             let m = scan.metrics();
@@ -138,10 +188,31 @@ impl Arguments {
         Ok(if skipped { Outcome::Damaged } else { Outcome::Done })
     }
 
-    fn table(&self, scan: &mut ScanStream) -> Result<()> {
+    fn open(&self, limit: Option<u64>) -> Result<Rows> {
+        let address =
+            |path: &PathBuf| path.to_str().filter(|text| Address::is_address(text)).map(str::to_owned);
+        let Some(address) = self.files.iter().find_map(address) else {
+            let files = open_files(&self.files)?;
+            return Ok(Rows::Files(Box::new(self.selection.start(files, limit)?)));
+        };
+        if self.files.len() > 1 {
+            return Err(EngineError::usage("FILE", "a server's table is scanned alone; give one address"));
+        }
+        if self.selection.is_local() {
+            return Err(EngineError::usage(
+                "--skip-damaged, --threads",
+                "they are for files here, not for a server's",
+            ));
+        }
+        Ok(Rows::Server(RemoteRows::start(&address, &self.selection, limit, &self.connecting)?))
+    }
+
+    fn table(&self, scan: &mut Rows, sent: &mut (u64, u64)) -> Result<()> {
         let mut batches: Vec<RecordBatch> = Vec::new();
         for batch in scan.by_ref() {
-            batches.push(batch?);
+            let batch = batch?;
+            count(sent, &batch);
+            batches.push(batch);
         }
         let mut left = self.selection.limit.unwrap_or(TABLE_ROWS);
         let mut more = false;
@@ -165,6 +236,12 @@ impl Arguments {
         }
         Ok(())
     }
+}
+
+/// Counts rows and batches.
+fn count(sent: &mut (u64, u64), batch: &RecordBatch) {
+    sent.0 += batch.num_rows() as u64;
+    sent.1 += 1;
 }
 
 impl Shape {

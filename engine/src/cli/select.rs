@@ -49,17 +49,35 @@ pub(super) fn shards(count: u32, bytes: u64) -> Result<Arc<ShardSet>> {
 }
 
 impl Selection {
+    /// The columns wanted, if not all.
+    pub(super) fn columns(&self) -> Option<&[String]> {
+        self.columns.as_deref()
+    }
+
+    /// Whether rows may come in any order.
+    pub(super) fn unordered(&self) -> bool {
+        self.unordered
+    }
+
+    /// The condition, read from its file where it is in one.
+    pub(super) fn condition_text(&self) -> Result<Option<Cow<'_, str>>> {
+        let Some(text) = &self.condition else { return Ok(None) };
+        Ok(Some(match text.strip_prefix('@') {
+            Some(path) => Cow::Owned(std::fs::read_to_string(path).map_err(EngineError::io(path))?),
+            None => Cow::Borrowed(text.as_str()),
+        }))
+    }
+
+    /// Whether it asks for what only files here can do.
+    pub(super) fn is_local(&self) -> bool {
+        self.skip_damaged || self.threads.is_some()
+    }
+
     /// Starts the scan of what is selected, of at most `limit` rows.
     pub(super) fn start(&self, files: Vec<Arc<DataFile>>, limit: Option<u64>) -> Result<ScanStream> {
         let bytes = files.iter().map(|f| f.meta().file_len()).sum();
-        let condition = match (&self.condition, files.first()) {
-            (Some(text), Some(file)) => {
-                let text = match text.strip_prefix('@') {
-                    Some(path) => Cow::Owned(std::fs::read_to_string(path).map_err(EngineError::io(path))?),
-                    None => Cow::Borrowed(text.as_str()),
-                };
-                Some(parse_where(&text, file.meta().schema()?.arrow())?)
-            }
+        let condition = match (self.condition_text()?, files.first()) {
+            (Some(text), Some(file)) => Some(parse_where(&text, file.meta().schema()?.arrow())?),
             _ => None,
         };
         let mut scan = Scan::over(files).ordered(!self.unordered);

@@ -49,9 +49,9 @@ impl Channel {
     pub async fn ready(&self) -> Result<Hello> {
         let shared = &self.handle.0;
         poll_fn(|cx| shared.poll_ready(cx)).await?;
-        shared.with(|connection, _| connection.peer().cloned()).ok_or_else(|| {
-            RpcError::new(ErrorKind::Internal, "a connection without a peer")
-        })
+        shared
+            .with(|connection, _| connection.peer().cloned())
+            .ok_or_else(|| RpcError::new(ErrorKind::Internal, "a connection without a peer"))
     }
 
     /// Begins a call.

@@ -88,7 +88,8 @@ impl Call {
             parts.push(part);
         }
         let mut whole = deltalite_alloc::BufferPool::global().take(bytes.max(1)).map_err(|error| {
-            RpcError::new(ErrorKind::Overloaded, format!("no memory for a message of {bytes} bytes")).caused_by(error)
+            RpcError::new(ErrorKind::Overloaded, format!("no memory for a message of {bytes} bytes"))
+                .caused_by(error)
         })?;
         let mut at = 0;
         for payload in parts.iter().filter_map(Message::payload) {
@@ -113,10 +114,12 @@ impl Call {
     /// # Errors
     /// As [`Self::room`].
     pub fn poll_room(&mut self, cx: &mut Context<'_>, wanted: u64) -> Poll<Result<u64>> {
-        self.shared.poll(cx, self.stream, Wait::Room, |connection, _| match connection.room(self.stream, wanted) {
-            Ok(Some(room)) => Poll::Ready(Ok(room)),
-            Ok(None) => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
+        self.shared.poll(cx, self.stream, Wait::Room, |connection, _| {
+            match connection.room(self.stream, wanted) {
+                Ok(Some(room)) => Poll::Ready(Ok(room)),
+                Ok(None) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
         })
     }
 

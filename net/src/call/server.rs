@@ -99,14 +99,16 @@ impl<S: Socket, T: Timer, V: Service> Serving<S, T, V> {
                 self.caller = Some(caller);
                 self.shared.drive(|connection, now| connection.admit(greeting, now));
             }
-            Err(error) => self.shared.drive(|connection, _| connection.refuse(error)),
+            Err(error) => self.shared.drive(|connection, _| connection.refuse(&error)),
         }
     }
 
     fn begin_answers(&mut self) {
         while let Some(stream) = self.shared.take_opened() {
             let Some(caller) = &self.caller else { return };
-            let Some(opened) = self.shared.drive(|connection, _| connection.take_opened(stream)) else { continue };
+            let Some(opened) = self.shared.drive(|connection, _| connection.take_opened(stream)) else {
+                continue;
+            };
             let call = Call::new(Arc::clone(&self.shared), stream);
             let answer = Box::pin(self.service.serve(call, opened, caller));
             self.answers.push(Answering { answer, shared: Arc::clone(&self.shared), stream });

@@ -128,7 +128,9 @@ impl Shared {
             let polled = ask(&mut state.connection, now);
             if polled.is_pending() {
                 match state.waiting.entry((stream, wait)) {
-                    std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().clone_from(cx.waker()),
+                    std::collections::btree_map::Entry::Occupied(mut entry) => {
+                        entry.get_mut().clone_from(cx.waker());
+                    }
                     std::collections::btree_map::Entry::Vacant(entry) => {
                         entry.insert(cx.waker().clone());
                     }
@@ -165,7 +167,11 @@ impl Shared {
     /// Waits for the end.
     pub(crate) fn poll_closed(&self, cx: &Context<'_>) -> Poll<Option<RpcError>> {
         self.poll_settled(cx, |state| {
-            if state.connection.is_closed() { Poll::Ready(state.connection.error().cloned()) } else { Poll::Pending }
+            if state.connection.is_closed() {
+                Poll::Ready(state.connection.error().cloned())
+            } else {
+                Poll::Pending
+            }
         })
     }
 
@@ -191,9 +197,10 @@ impl Shared {
 }
 
 fn end_of(connection: &Connection) -> RpcError {
-    connection.error().cloned().unwrap_or_else(|| {
-        RpcError::new(crate::error::ErrorKind::Unavailable, "the connection is closed")
-    })
+    connection
+        .error()
+        .cloned()
+        .unwrap_or_else(|| RpcError::new(crate::error::ErrorKind::Unavailable, "the connection is closed"))
 }
 
 impl Accept for &Shared {

@@ -277,7 +277,8 @@ impl Connection {
         config.frame_bytes_max =
             config.frame_bytes_max.clamp(limits::FRAME_BYTES_MIN, limits::FRAME_BYTES_MAX);
         config.streams_max = config.streams_max.clamp(1, limits::STREAMS_MAX);
-        config.connection_window = config.connection_window.max(u64::from(config.frame_bytes_max) + HEADER_BYTES as u64);
+        config.connection_window =
+            config.connection_window.max(u64::from(config.frame_bytes_max) + HEADER_BYTES as u64);
         if !config.credits {
             config.connection_window = u64::MAX >> 1;
         }
@@ -348,7 +349,7 @@ impl Connection {
     }
 
     /// Ends the connection with an error, which the peer is told.
-    pub fn refuse(&mut self, error: RpcError) {
+    pub fn refuse(&mut self, error: &RpcError) {
         self.fail(error, true);
     }
 
@@ -434,7 +435,10 @@ impl Connection {
             ));
         }
         let Some(id) = self.last_stream.checked_add(1) else {
-            return Err(RpcError::new(ErrorKind::Unavailable, "the connection has used up its stream numbers"));
+            return Err(RpcError::new(
+                ErrorKind::Unavailable,
+                "the connection has used up its stream numbers",
+            ));
         };
         let payload_bytes = payload.iter().map(Bytes::len).sum::<usize>();
         let body = crate::frame::padded(meta.len()) + payload_bytes;
@@ -517,9 +521,8 @@ impl Connection {
                         continue;
                     }
                     Err(error) => {
-                        return Err(
-                            RpcError::new(ErrorKind::Overloaded, "no memory for another stream").caused_by(error)
-                        );
+                        return Err(RpcError::new(ErrorKind::Overloaded, "no memory for another stream")
+                            .caused_by(error));
                     }
                 },
             };
@@ -572,7 +575,8 @@ impl Connection {
 
     /// Nothing more will be sent on this stream.
     pub fn end(&mut self, stream: u32) {
-        let end = Outgoing { kind: Kind::End, flags: 0, meta: Vec::new(), payload: Vec::new(), payload_bytes: 0 };
+        let end =
+            Outgoing { kind: Kind::End, flags: 0, meta: Vec::new(), payload: Vec::new(), payload_bytes: 0 };
         self.enqueue(stream, end, true);
     }
 
@@ -737,7 +741,7 @@ impl Connection {
     }
 
     /// The transport is gone: all streams end with `error`. Where the end was agreed on and every call is over, it is none.
-    pub fn disconnect(&mut self, error: RpcError) {
+    pub fn disconnect(&mut self, error: &RpcError) {
         let over = |s: &Stream| !s.in_open && !s.out_open && s.queue.is_empty();
         if self.phase == Phase::Draining && self.streams.values().all(over) {
             self.phase = Phase::Closed;
@@ -748,7 +752,7 @@ impl Connection {
     }
 
     /// The end, with an error; the peer is told where it can be.
-    fn fail(&mut self, error: RpcError, tell: bool) {
+    fn fail(&mut self, error: &RpcError, tell: bool) {
         if self.phase == Phase::Closed {
             return;
         }
@@ -768,7 +772,8 @@ impl Connection {
             let of_call = if error.retryable().is_some() {
                 error.clone()
             } else {
-                RpcError::new(ErrorKind::Unavailable, "the connection failed during the call").caused_by(&error)
+                RpcError::new(ErrorKind::Unavailable, "the connection failed during the call")
+                    .caused_by(error)
             };
             if self.streams.get(&id).is_some_and(|s| s.in_open || s.out_open || !s.queue.is_empty()) {
                 self.end_stream(id, of_call);
@@ -811,19 +816,21 @@ impl Connection {
                 break;
             }
             self.deadlines.pop_first();
-            self.reset(stream, RpcError::new(ErrorKind::DeadlineExceeded, "the time allowed for the call is over"));
+            self.reset(
+                stream,
+                RpcError::new(ErrorKind::DeadlineExceeded, "the time allowed for the call is over"),
+            );
         }
         match self.phase {
             Phase::Closed => {}
+            Phase::Greeting if now < self.greeted_by => {}
             Phase::Greeting => {
-                if now >= self.greeted_by {
-                    let waited = self.config.handshake_timeout;
-                    let error = RpcError::new(
-                        ErrorKind::Unavailable,
-                        format!("the peer did not finish the handshake within {waited:?}"),
-                    );
-                    self.fail(error, true);
-                }
+                let waited = self.config.handshake_timeout;
+                let error = RpcError::new(
+                    ErrorKind::Unavailable,
+                    format!("the peer did not finish the handshake within {waited:?}"),
+                );
+                self.fail(&error, true);
             }
             Phase::Open | Phase::Draining => self.keep_alive(now),
         }
@@ -831,15 +838,14 @@ impl Connection {
 
     fn keep_alive(&mut self, now: Time) {
         match self.pinged {
-            Some((_, at)) => {
-                if now >= at.max(self.heard_at).after(self.config.ping_timeout) {
-                    let silent = now.since(self.heard_at);
-                    let error = RpcError::new(
-                        ErrorKind::Unavailable,
-                        format!("nothing was heard from the peer for {silent:?}, pings included"),
-                    );
-                    self.fail(error, false);
-                }
+            Some((_, at)) if now < at.max(self.heard_at).after(self.config.ping_timeout) => {}
+            Some(_) => {
+                let silent = now.since(self.heard_at);
+                let error = RpcError::new(
+                    ErrorKind::Unavailable,
+                    format!("nothing was heard from the peer for {silent:?}, pings included"),
+                );
+                self.fail(&error, false);
             }
             None if now >= self.heard_at.after(self.config.ping_after) => self.ping(now),
             None => {}

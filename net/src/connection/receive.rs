@@ -161,7 +161,10 @@ impl Connection {
             let most = self.config.streams_max;
             return self.turn_down(
                 id,
-                &RpcError::new(ErrorKind::Overloaded, format!("{most} calls are under way on this connection")),
+                &RpcError::new(
+                    ErrorKind::Overloaded,
+                    format!("{most} calls are under way on this connection"),
+                ),
             );
         }
         let streaming = header.flags & FLAG_LAST == 0;
@@ -275,9 +278,11 @@ impl Connection {
             return;
         }
         // One that is over here already has said how it ended.
-        if self.streams.get(&stream).is_some_and(|s| {
-            s.error.is_none() && (s.in_open || s.out_open || !s.queue.is_empty())
-        }) {
+        if self
+            .streams
+            .get(&stream)
+            .is_some_and(|s| s.error.is_none() && (s.in_open || s.out_open || !s.queue.is_empty()))
+        {
             self.end_stream(stream, RpcError::decode(meta));
         }
     }
@@ -312,12 +317,12 @@ impl Connection {
 
     fn on_goaway(&mut self, header: &Header, meta: &[u8]) {
         if !meta.is_empty() {
-            self.fail(RpcError::decode(meta), false);
+            self.fail(&RpcError::decode(meta), false);
             return;
         }
         self.going_away = true;
         if self.phase == Phase::Greeting {
-            self.fail(RpcError::new(ErrorKind::Unavailable, "the server is being stopped"), false);
+            self.fail(&RpcError::new(ErrorKind::Unavailable, "the server is being stopped"), false);
             return;
         }
         if self.role == Role::Client {
@@ -327,7 +332,10 @@ impl Connection {
             for id in unseen {
                 self.end_stream(
                     id,
-                    RpcError::new(ErrorKind::Unavailable, "the server is being stopped; the call was not begun"),
+                    RpcError::new(
+                        ErrorKind::Unavailable,
+                        "the server is being stopped; the call was not begun",
+                    ),
                 );
             }
         }

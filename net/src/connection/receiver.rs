@@ -38,12 +38,12 @@ impl Accept for (&mut Connection, Time) {
         if self.0.phase != Phase::Closed
             && let Err(error) = self.0.act(header, body, self.1)
         {
-            self.0.fail(error, true);
+            self.0.fail(&error, true);
         }
     }
 
     fn reject(&mut self, error: RpcError) {
-        self.0.fail(error, true);
+        self.0.fail(&error, true);
     }
 
     fn is_closed(&self) -> bool {

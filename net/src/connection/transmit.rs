@@ -32,7 +32,10 @@ impl SendQueue {
 
     /// What is to be sent now, in order, as pieces of memory.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        self.chunks.iter().enumerate().map(|(i, chunk)| if i == 0 { &chunk[self.first_sent..] } else { &chunk[..] })
+        self.chunks
+            .iter()
+            .enumerate()
+            .map(|(i, chunk)| if i == 0 { &chunk[self.first_sent..] } else { &chunk[..] })
     }
 
     /// The transport took `bytes` of [`Self::chunks`].
@@ -73,15 +76,15 @@ impl Connection {
         if self.phase == Phase::Greeting {
             return self.greeting_due();
         }
-        !self.control.is_empty()
-            || !self.grants.is_empty()
-            || self.pong_due.is_some()
-            || self.next_in_line()
+        !self.control.is_empty() || !self.grants.is_empty() || self.pong_due.is_some() || self.next_in_line()
     }
 
     fn next_in_line(&self) -> bool {
         self.line.front().is_some_and(|id| {
-            self.streams.get(id).and_then(|s| s.queue.front()).is_none_or(|next| self.sent + next.cost() <= self.credit)
+            self.streams
+                .get(id)
+                .and_then(|s| s.queue.front())
+                .is_none_or(|next| self.sent + next.cost() <= self.credit)
         })
     }
 
@@ -191,5 +194,7 @@ fn push_frame(out: &mut SendQueue, mut header: Header, meta: &[u8], payload: Vec
     let crc = body_crc(std::iter::once(&first[HEADER_BYTES..]).chain(payload.iter().map(|p| &p[..])));
     first[..HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header.seal(crc)));
     out.push(first.freeze());
-    payload.into_iter().for_each(|piece| out.push(piece));
+    for piece in payload {
+        out.push(piece);
+    }
 }

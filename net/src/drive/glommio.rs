@@ -55,8 +55,11 @@ impl Socket for Tcp {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, from: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let header =
-            libc::msghdr { msg_iov: from.as_ptr().cast_mut().cast(), msg_iovlen: from.len(), ..empty_message() };
+        let header = libc::msghdr {
+            msg_iov: from.as_ptr().cast_mut().cast(),
+            msg_iovlen: from.len(),
+            ..empty_message()
+        };
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: `IoSlice` is an iovec by contract, only read by the kernel, during the call.
         let n = unsafe { libc::sendmsg(self.socket().as_raw_fd(), &raw const header, flags) };

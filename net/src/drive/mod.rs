@@ -108,7 +108,8 @@ impl<S: Socket, T: Timer> Driver<S, T> {
 
     /// Whether there is something to send that the socket might take.
     pub(crate) fn has_output(&self) -> bool {
-        !self.blocked && (!self.queue.is_empty() || self.shared.drive(|connection, _| connection.has_output()))
+        !self.blocked
+            && (!self.queue.is_empty() || self.shared.drive(|connection, _| connection.has_output()))
     }
 
     /// Sends once; true where something moved.
@@ -220,7 +221,7 @@ impl<S: Socket, T: Timer> Future for Driver<S, T> {
                 Ok(moved) => moved,
                 Err(error) => {
                     let error = disconnected(&error);
-                    this.shared.drive(|connection, _| connection.disconnect(error));
+                    this.shared.drive(|connection, _| connection.disconnect(&error));
                     return Poll::Ready(());
                 }
             };
@@ -249,7 +250,7 @@ impl<S, T> Drop for Driver<S, T> {
     fn drop(&mut self) {
         // Whoever still waits must not do so for ever. After an end in order this does nothing.
         self.shared.drive(|connection, _| {
-            connection.disconnect(RpcError::new(ErrorKind::Unavailable, "the connection was dropped"));
+            connection.disconnect(&RpcError::new(ErrorKind::Unavailable, "the connection was dropped"));
         });
     }
 }

@@ -107,8 +107,7 @@ pub struct ConnectOptions {
 /// Where the server can't be reached or does not admit this client.
 pub async fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<Channel> {
     let timeout = options.timeout.unwrap_or(Duration::from_secs(5));
-    let unreachable =
-        |what: String| RpcError::new(ErrorKind::Unavailable, what).at_peer(address);
+    let unreachable = |what: String| RpcError::new(ErrorKind::Unavailable, what).at_peer(address);
     let stream = ::tokio::time::timeout(timeout, TcpStream::connect(address))
         .await
         .map_err(|_| unreachable(format!("no connection within {timeout:?}")))?

@@ -70,7 +70,7 @@ pub(crate) fn run(seed: u64, fault: Option<Fault>) -> Result<Outcome, String> {
     let mut channels = Vec::new();
     let mut calm = true;
     let leaping = world.once_in(20);
-    for _ in 0..1 + world.below(3) {
+    for _ in 0..=world.below(3) {
         let weather = weather(&world);
         let quiet =
             weather.reset_after.is_none() && weather.half_open_from.is_none() && weather.partition.is_none();
@@ -81,8 +81,7 @@ pub(crate) fn run(seed: u64, fault: Option<Fault>) -> Result<Outcome, String> {
         let (near, far) = wire::connect(&world, weather);
         let service = TestService { sleep: Rc::clone(&sleep), live: Rc::clone(&live), token: None };
         let peer = Peer::default();
-        let serving =
-            Serving::new(far, world.timer(), world.clock(), config(&world, fault), service, peer);
+        let serving = Serving::new(far, world.timer(), world.clock(), config(&world, fault), service, peer);
         let ender = world.clone();
         world.spawn(async move {
             let end = serving.await;
@@ -98,7 +97,7 @@ pub(crate) fn run(seed: u64, fault: Option<Fault>) -> Result<Outcome, String> {
             let end = watched.closed().await;
             check_end(&ender, "client", end.as_ref());
         });
-        for _ in 0..1 + world.below(6) {
+        for _ in 0..=world.below(6) {
             let plan = plan(&world, narrow);
             book.plans.borrow_mut().push(format!("{plan:?}"));
             book.open.set(book.open.get() + 1);
@@ -233,7 +232,7 @@ async fn call(world: &World, channel: &Channel, plan: Plan, book: &Book) -> Resu
             }
             call.send(n.to_le_bytes().to_vec(), payload(n, bytes)).await?;
             if plan.method == MIRROR {
-                check_message(world, call.receive_whole().await?, n, bytes)?;
+                check_message(world, call.receive_whole().await?, n, bytes);
             }
         }
         call.end();
@@ -243,7 +242,8 @@ async fn call(world: &World, channel: &Channel, plan: Plan, book: &Book) -> Resu
         let Some(whole) = call.receive_whole().await? else {
             let failing = plan.method == COUNT && fail_after != 0 && fail_after < messages;
             if received != expected || failing {
-                world.violated(format!("a call ended well after {received} of {expected} messages: {plan:?}"));
+                world
+                    .violated(format!("a call ended well after {received} of {expected} messages: {plan:?}"));
             }
             return Ok(true);
         };
@@ -252,7 +252,7 @@ async fn call(world: &World, channel: &Channel, plan: Plan, book: &Book) -> Resu
         outcome.bytes += whole.payload.as_ref().map_or(0, |p| p.len() as u64);
         book.outcome.set(outcome);
         match plan.method {
-            COUNT => check_message(world, Some(whole), received, bytes)?,
+            COUNT => check_message(world, Some(whole), received, bytes),
             SUM => {
                 let sum = Order::decode(&whole.meta);
                 if (sum.messages, sum.bytes) != (messages, messages * bytes) {
@@ -277,10 +277,10 @@ async fn call(world: &World, channel: &Channel, plan: Plan, book: &Book) -> Resu
     Ok(false)
 }
 
-fn check_message(world: &World, whole: Option<crate::call::Whole>, n: u32, bytes: u32) -> Result<()> {
+fn check_message(world: &World, whole: Option<crate::call::Whole>, n: u32, bytes: u32) {
     let Some(whole) = whole else {
         world.violated(format!("the stream ended before message {n}"));
-        return Ok(());
+        return;
     };
     if whole.meta != n.to_le_bytes() {
         world.violated(format!("message {:?} where {n} was next", whole.meta));
@@ -289,7 +289,6 @@ fn check_message(world: &World, whole: Option<crate::call::Whole>, n: u32, bytes
     if whole.payload.as_deref().unwrap_or_default() != expected {
         world.violated(format!("message {n} came changed"));
     }
-    Ok(())
 }
 
 /// Whether a connection may have ended so.
@@ -306,7 +305,9 @@ fn check_error(world: &World, plan: &Plan, quiet: bool, error: &RpcError) {
     let fine = match error.kind() {
         ErrorKind::DeadlineExceeded => plan.timeout.is_some() || plan.method == HANG,
         ErrorKind::Unavailable => !quiet,
-        ErrorKind::DataLoss => plan.method == COUNT && plan.order.fail_after != 0 && error.code() == "DL-0202",
+        ErrorKind::DataLoss => {
+            plan.method == COUNT && plan.order.fail_after != 0 && error.code() == "DL-0202"
+        }
         ErrorKind::Unimplemented => plan.method == 99,
         ErrorKind::Overloaded => true,
         _ => false,
@@ -318,7 +319,8 @@ fn check_error(world: &World, plan: &Plan, quiet: bool, error: &RpcError) {
 
 #[test]
 fn thousands_of_schedules_hold() {
-    let schedules = std::env::var("DELTALITE_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(SCHEDULES);
+    let schedules =
+        std::env::var("DELTALITE_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(SCHEDULES);
     let first = std::env::var("DELTALITE_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     let mut total = Outcome::default();
     for seed in first..first + schedules {

@@ -34,11 +34,15 @@ pub(crate) struct Order {
 
 impl Order {
     pub(crate) fn encode(self) -> Vec<u8> {
-        [self.messages, self.bytes, self.pause_us, self.fail_after].iter().flat_map(|n| n.to_le_bytes()).collect()
+        [self.messages, self.bytes, self.pause_us, self.fail_after]
+            .iter()
+            .flat_map(|n| n.to_le_bytes())
+            .collect()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Self {
-        let n = |i: usize| bytes.get(i * 4..i * 4 + 4).map_or(0, |b| u32::from_le_bytes(b.try_into().unwrap()));
+        let n =
+            |i: usize| bytes.get(i * 4..i * 4 + 4).map_or(0, |b| u32::from_le_bytes(b.try_into().unwrap()));
         Self { messages: n(0), bytes: n(1), pause_us: n(2), fail_after: n(3) }
     }
 }

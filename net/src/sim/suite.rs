@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 
 use super::service::{COUNT, ECHO, HANG, MIRROR, Order, SUM, Sleep, TestService, payload};
@@ -24,11 +23,13 @@ use crate::time::{Clock, Time};
 
 type Local<T> = Pin<Box<dyn Future<Output = T>>>;
 
+/// Connects with a token.
+type Connect = dyn Fn(Option<&str>) -> Local<Channel>;
+
 /// A runtime with a server on it.
 #[derive(Clone)]
 struct Ground {
-    /// Connects with a token.
-    connect: Rc<dyn Fn(Option<&str>) -> Local<Channel>>,
+    connect: Rc<Connect>,
     sleep: Sleep,
     live: Rc<Cell<usize>>,
 }
@@ -245,7 +246,14 @@ fn ends<S: Socket + 'static, T: Timer + 'static>(
         ),
         Some((server, client)) => pair(
             Channel::over(Tls::client(near, client).unwrap(), timers.0, clock.clone(), config.clone(), token),
-            Serving::new(Tls::server(far, server).unwrap(), timers.1, clock, config, service, Peer::default()),
+            Serving::new(
+                Tls::server(far, server).unwrap(),
+                timers.1,
+                clock,
+                config,
+                service,
+                Peer::default(),
+            ),
         ),
     }
 }
@@ -390,7 +398,11 @@ fn garbage_is_told_what_it_is() {
         use ::tokio::io::{AsyncReadExt, AsyncWriteExt};
 
         use crate::drive::tokio::{TokioTimer, accept};
-        for garbage in [&b"GET / HTTP/1.1\r\nHost: example\r\nUser-Agent: a-browser-with-a-long-name/1.0\r\n\r\n"[..], &[0x16; 200], &[0; 64]] {
+        for garbage in [
+            &b"GET / HTTP/1.1\r\nHost: example\r\nUser-Agent: a-browser-with-a-long-name/1.0\r\n\r\n"[..],
+            &[0x16; 200],
+            &[0; 64],
+        ] {
             let sleep: Sleep = Rc::new(|duration| Box::pin(::tokio::time::sleep(duration)));
             let serve = service(&sleep, &Rc::new(Cell::new(0)));
             let listener = ::tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -440,4 +452,3 @@ fn near_is(ended: &Rc<Cell<Option<RpcError>>>) -> bool {
     ended.set(error);
     is
 }
-

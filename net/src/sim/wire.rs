@@ -146,7 +146,8 @@ impl Socket for SimSocket {
             way.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let most = (wire.weather.room - way.bytes).min(1 + wire.world.below(wire.weather.bite as u64) as usize);
+        let most =
+            (wire.weather.room - way.bytes).min(1 + wire.world.below(wire.weather.bite as u64) as usize);
         let mut bytes: Vec<u8> = Vec::new();
         for slice in from {
             let n = slice.len().min(most - bytes.len());

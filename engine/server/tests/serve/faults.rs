@@ -37,11 +37,17 @@ fn a_hundred_resets_lose_and_repeat_nothing() {
     }
     block_on(async {
         let address = ([127, 0, 0, 1], proxies[0].port).into();
-        let patient = ClientOptions { attempts_max: 100, backoff: Duration::from_millis(1), ..ClientOptions::default() };
+        let patient = ClientOptions {
+            attempts_max: 100,
+            backoff: Duration::from_millis(1),
+            ..ClientOptions::default()
+        };
         let (mut resumed, mut scans) = (0, 0);
-        let resets = || 400 - proxies.iter().map(|proxy| proxy.resets_left.load(Ordering::Relaxed)).sum::<u64>();
+        let resets =
+            || 400 - proxies.iter().map(|proxy| proxy.resets_left.load(Ordering::Relaxed)).sum::<u64>();
         while resets() < 100 {
-            let table = RemoteTable::of(Client::new(address, patient.clone()), target("rows.dlb")).await.unwrap();
+            let table =
+                RemoteTable::of(Client::new(address, patient.clone()), target("rows.dlb")).await.unwrap();
             let mut stream = table.scan().start().await.unwrap();
             let mut batches = Vec::new();
             while let Some(batch) = stream.next().await {
@@ -70,13 +76,18 @@ fn a_cut_link_is_waited_for() {
     }
     block_on(async {
         let address = ([127, 0, 0, 1], proxies[0].port).into();
-        let table =
-            RemoteTable::of(Client::new(address, ClientOptions::default()), target("rows.dlb")).await.unwrap();
+        let table = RemoteTable::of(Client::new(address, ClientOptions::default()), target("rows.dlb"))
+            .await
+            .unwrap();
         let mut stream = table.scan().start().await.unwrap();
         let mut rows = stream.next().await.unwrap().unwrap().num_rows();
-        proxies.iter().for_each(|proxy| proxy.cut.store(true, Ordering::Relaxed));
+        for proxy in &proxies {
+            proxy.cut.store(true, Ordering::Relaxed);
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
-        proxies.iter().for_each(|proxy| proxy.cut.store(false, Ordering::Relaxed));
+        for proxy in &proxies {
+            proxy.cut.store(false, Ordering::Relaxed);
+        }
         while let Some(batch) = stream.next().await {
             rows += batch.unwrap().num_rows();
         }
@@ -116,7 +127,10 @@ fn a_full_server_says_when_to_come_back() {
     block_on(async {
         let impatient = ClientOptions { attempts_max: 1, ..ClientOptions::default() };
         let holder = RemoteTable::of(
-            Client::new(server.addresses()[0], ClientOptions { window: 64 << 10, ..ClientOptions::default() }),
+            Client::new(
+                server.addresses()[0],
+                ClientOptions { window: 64 << 10, ..ClientOptions::default() },
+            ),
             target("rows.dlb"),
         )
         .await
@@ -160,7 +174,8 @@ fn draining_lets_scans_finish() {
             drop((stream, table));
             assert!(draining.join().unwrap());
             let impatient = ClientOptions { attempts_max: 1, ..ClientOptions::default() };
-            let gone = RemoteTable::of(Client::new(address, impatient), target("rows.dlb")).await.unwrap_err();
+            let gone =
+                RemoteTable::of(Client::new(address, impatient), target("rows.dlb")).await.unwrap_err();
             assert_eq!(gone.kind(), ErrorKind::Unavailable, "{gone}");
         });
     }

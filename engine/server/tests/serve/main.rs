@@ -1,4 +1,5 @@
 //! The scan server and its client, end to end: what is scanned there is what is there.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its data has failed")]
 
 mod faults;
 mod proxy;
@@ -31,11 +32,12 @@ pub(crate) fn columns() -> SchemaRef {
 
 /// Rows `from..to`.
 pub(crate) fn rows(from: i64, to: i64) -> RecordBatch {
-    let names = (from..to).map(|i| (i % 11 != 0).then(|| format!("name {} of some length", i * 7919 % 10_007)));
+    let names =
+        (from..to).map(|i| (i % 11 != 0).then(|| format!("name {} of some length", i * 7919 % 10_007)));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter_values(from..to)),
         Arc::new(Int64Array::from_iter_values((from..to).map(|i| i % 97))),
-        Arc::new(StringArray::from_iter(names)),
+        Arc::new(names.collect::<StringArray>()),
     ];
     RecordBatch::try_new(self::columns(), columns).unwrap()
 }
@@ -89,5 +91,10 @@ pub(crate) fn same(a: &RecordBatch, b: &RecordBatch) {
 }
 
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }

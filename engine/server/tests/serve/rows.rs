@@ -36,7 +36,8 @@ fn a_file_is_scanned_as_it_is() {
                 col("id").gt(1_000_000),
             ];
             for condition in conditions {
-                let there = collect(table.scan().columns(["name", "id"]).filter(condition.clone())).await.unwrap();
+                let there =
+                    collect(table.scan().columns(["name", "id"]).filter(condition.clone())).await.unwrap();
                 let here = embedded(scan().columns(["name", "id"]).filter(condition.clone()), &local);
                 same(&there, &here);
             }
@@ -97,7 +98,9 @@ fn what_is_not_there_is_told() {
     std::fs::write(folder.path().join("text.dlb"), "no such thing, although it has a name like one").unwrap();
     let server = serve(folder.path(), IoMode::Auto);
     block_on(async {
-        for path in ["nothing", "../secret.dlb", "/etc/passwd", "link/secret.dlb", "", "./rows.dlb", "a/../rows.dlb"] {
+        for path in
+            ["nothing", "../secret.dlb", "/etc/passwd", "link/secret.dlb", "", "./rows.dlb", "a/../rows.dlb"]
+        {
             let error = open(&server, path).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFound, "{path}: {error}");
         }
