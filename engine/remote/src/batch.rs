@@ -341,17 +341,17 @@ mod tests {
             });
             maps.append(true).unwrap();
         }
-        let ints = Int64Array::from_iter((0..rows).map(|i| (i % 3 != 0).then_some(i as i64)));
-        let flags = BooleanArray::from_iter((0..rows).map(|i| (i % 5 != 0).then_some(i % 2 == 0)));
-        let inner = StringArray::from_iter((0..rows).map(text));
+        let ints = (0..rows).map(|i| (i % 3 != 0).then_some(i as i64)).collect::<Int64Array>();
+        let flags = (0..rows).map(|i| (i % 5 != 0).then_some(i % 2 == 0)).collect::<BooleanArray>();
+        let inner = (0..rows).map(text).collect::<StringArray>();
         let pairs: ArrayRef = Arc::new(Int64Array::from_iter_values(0..2 * rows as i64));
         let item = Arc::new(Field::new("item", DataType::Int64, true));
         let arrays: Vec<ArrayRef> = vec![
             Arc::new(ints.clone()),
             Arc::new(flags.clone()),
             Arc::new(inner.clone()),
-            Arc::new(StringViewArray::from_iter((0..rows).map(text))),
-            Arc::new(Decimal128Array::from_iter((0..rows).map(|i| Some(i as i128)))),
+            Arc::new((0..rows).map(text).collect::<StringViewArray>()),
+            Arc::new((0..rows).map(|i| Some(i as i128)).collect::<Decimal128Array>()),
             Arc::new(lists.finish()),
             Arc::new(maps.finish()),
             Arc::new((0..rows).map(|i| ["a", "b"][i % 2]).collect::<DictionaryArray<Int8Type>>()),
