@@ -132,7 +132,7 @@ pub(super) fn report(error: &EngineError) -> ExitCode {
     eprintln!("{}: {help}", style.bold("help"));
     ExitCode::from(match code {
         "DL-0201" | "DL-0202" => 3,
-        "DL-0121" | "DL-0205" | "DL-0206" | "DL-0324" | "DL-0403" | "DL-0410" => 2,
+        "DL-0121" | "DL-0205" | "DL-0206" | "DL-0324" | "DL-0403" | "DL-0410" | "DL-0508" => 2,
         _ => 1,
     })
 }

@@ -1,6 +1,7 @@
 //! The binary from outside: round trips, errors, exit codes, damage.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod serve;
 mod shell;
 mod sql;
 
