@@ -84,7 +84,7 @@ fn what_is_served_is_scanned() {
 
     let said = fails(folder.path(), 1, &["scan", &server.address("trisp")]);
     assert!(said.contains("error[DL-0507]") && said.contains("trisp"), "{said}");
-    let said = fails(folder.path(), 2, &["scan", &server.address("trips.dlb"), "--where", "fair > 1"]);
+    let said = fails(folder.path(), 2, &["scan", &server.address("trips.dlb"), "--where", "fares > 1"]);
     assert!(said.contains("did you mean \"fare\"?"), "{said}");
     let said = fails(folder.path(), 2, &["scan", &server.address("t"), "trips.dlb"]);
     assert!(said.contains("give one address"), "{said}");
