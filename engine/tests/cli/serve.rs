@@ -22,7 +22,7 @@ fn serve(folder: &Path, more: &[&str]) -> Served {
     let mut said = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     said.read_line(&mut line).unwrap();
-    let first: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the server said {line:?}"));
+    let first: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(first["message"], "serving", "{line}");
     let port = first["ports"].as_str().unwrap().to_owned();
     Served { child, port, said }
