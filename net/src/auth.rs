@@ -16,6 +16,69 @@ pub struct Identity {
     pub name: String,
 }
 
+/// What a caller wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Action<'a> {
+    /// The method called.
+    pub method: u16,
+    /// What it is about: the path of a table or file, as the caller gave it.
+    pub resource: &'a str,
+}
+
+/// Says who may do what. Asked for each call.
+pub trait Authorize: Send + Sync {
+    /// Whether a caller may do this.
+    ///
+    /// # Errors
+    /// Why not, as the caller is told.
+    fn authorize(&self, caller: &Identity, action: &Action<'_>) -> Result<()>;
+}
+
+/// Who may do something with what: callers' names and paths, each with all that is below it.
+///
+/// ```
+/// use deltalite_net::auth::{Action, Authorize, Grants, Identity};
+///
+/// let grants = Grants::default().allow("reports", "sales/2026").allow("*", "public");
+/// let reports = Identity { name: "reports".to_owned() };
+/// let may = |resource| grants.authorize(&reports, &Action { method: 1, resource }).is_ok();
+/// assert!(may("sales/2026/orders") && may("public/calendar"));
+/// assert!(!may("sales/2025") && !may("sales/2026-draft") && !may("public/../salaries"));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Grants(Vec<(String, Vec<String>)>);
+
+impl Grants {
+    /// Allows a caller, or everybody (`*`), what is at a path and below; `.` is everything.
+    #[must_use]
+    pub fn allow(mut self, caller: impl Into<String>, path: &str) -> Self {
+        let parts = path.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect();
+        self.0.push((caller.into(), parts));
+        self
+    }
+
+    /// Whether nothing is granted to anybody.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Authorize for Grants {
+    fn authorize(&self, caller: &Identity, action: &Action<'_>) -> Result<()> {
+        let parts: Vec<&str> = action.resource.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        let granted = self
+            .0
+            .iter()
+            .filter(|(name, _)| name == "*" || *name == caller.name)
+            .any(|(_, path)| path.len() <= parts.len() && path.iter().zip(&parts).all(|(a, b)| a == b));
+        if granted && !parts.contains(&"..") {
+            return Ok(());
+        }
+        let what = format!("{} may not read {}", caller.name, action.resource);
+        Err(RpcError::new(ErrorKind::PermissionDenied, what))
+    }
+}
+
 /// A server's rules for callers. Debug output has no tokens.
 #[derive(Clone, Default)]
 pub struct Gate {

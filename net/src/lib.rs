@@ -12,6 +12,7 @@
 //! | [`drive`] | its bytes to and from sockets: glommio, tokio, TLS |
 //! | [`auth`] | who may call |
 //! | [`call`] | calls, as programs make and answer them |
+//! | [`pool`] | calls to peers that come and go |
 
 pub mod auth;
 pub mod call;
@@ -21,6 +22,7 @@ pub mod error;
 pub mod frame;
 pub mod hello;
 pub mod limits;
+pub mod pool;
 #[cfg(test)]
 mod sim;
 pub mod time;

@@ -1,7 +1,9 @@
 //! The network, side by side with bare sockets in the same run.
 //!
-//! [`wire`] – streams, calls and connections over loopback; [`scans`] – scans of a server beside the same scans without one.
+//! [`wire`] – streams, calls and connections over loopback; [`flight`] – batches beside Arrow Flight; [`scans`] – scans of a server
+//! beside the same scans without one.
 
+mod flight;
 mod scans;
 mod wire;
 
@@ -60,6 +62,7 @@ impl Net {
         let groups: Vec<Group<'_>> = vec![
             (&["idle_connections"], Box::new(|| wire::idle(self.connections))),
             (&["stream", "credits"], Box::new(|| wire::streams(rounds))),
+            (&["stream", "arrow_flight"], Box::new(|| flight::batches(rounds))),
             (&["call_p50", "call_p99"], Box::new(|| wire::calls(rounds))),
             (&["slow_reader"], Box::new(|| wire::slow_reader(rounds))),
             (&["remote_scan"], Box::new(|| scans::remote(&self.data_dir, self.sf, rounds))),

@@ -15,8 +15,9 @@ use deltalite_net::connection::{CallSpec, Config, Greeting, Opened};
 use deltalite_net::drive::tokio::{ConnectOptions, Tcp, TokioTimer, accept, connect};
 use deltalite_net::hello::Hello;
 use deltalite_net::{Clock, Result as RpcResult};
+use deltalite_remote::batch;
 
-use super::{failed, row, system};
+use super::{failed, flight, row, system};
 use crate::cpu::process_time;
 use crate::error::Result;
 use crate::measure::median;
@@ -33,6 +34,7 @@ const CALL_BYTES: usize = 64;
 
 const PAGES: u16 = 1;
 const ECHO: u16 = 2;
+pub(super) const BATCHES: u16 = 3;
 
 /// Sends pages, or back what it was sent.
 #[derive(Clone)]
@@ -54,6 +56,7 @@ impl Service for Bench {
             // A caller that has gone wants no answer.
             let _ = match opened.method {
                 PAGES => pages(&mut call, &opened, page).await,
+                BATCHES => batches(&mut call, &opened).await,
                 _ => call.send_last(opened.message.meta().to_vec(), Vec::new()).await,
             };
         })
@@ -70,6 +73,24 @@ async fn pages(call: &mut Call, opened: &Opened, page: Bytes) -> RpcResult<()> {
     }
     call.end();
     Ok(())
+}
+
+async fn batches(call: &mut Call, opened: &Opened) -> RpcResult<()> {
+    let sample = flight::sample();
+    for _ in 0..u64::from_le_bytes(opened.message.meta().try_into().unwrap_or_default()) {
+        call.room(64 << 10).await?;
+        let (meta, payload) = batch::encode(&sample, 0)?;
+        call.send(meta, payload).await?;
+    }
+    call.end();
+    Ok(())
+}
+
+/// A connection to a server of its own.
+pub(super) fn channel(runtime: &tokio::runtime::Runtime) -> Result<Channel> {
+    let config = Config::default();
+    let address = serve(&config)?;
+    runtime.block_on(connect(address, &options(&config))).map_err(failed("connecting"))
 }
 
 /// A server on a thread of its own.
@@ -99,7 +120,7 @@ fn serve(config: &Config) -> Result<SocketAddr> {
     Ok(address)
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 

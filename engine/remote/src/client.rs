@@ -1,6 +1,5 @@
-//! Connections to a server: one for each of its shards, made when first needed and made anew when broken.
+//! A server, as a client knows it: its shards' connections, and calls with one answer.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,23 +8,26 @@ use std::time::Duration;
 use deltalite_net::call::client::Channel;
 use deltalite_net::call::{Call, Whole};
 use deltalite_net::connection::CallSpec;
-use deltalite_net::drive::tokio::{ConnectOptions, connect};
+use deltalite_net::drive::tokio::{ConnectOptions, TokioConnect};
+use deltalite_net::pool::{CallOptions, Failing, Pool, PoolOptions};
 use deltalite_net::{ErrorKind, Result, RpcError};
-use tokio::sync::Mutex;
 
 use crate::protocol::{self, HEALTH, Health, REQUEST_BYTES_INLINE};
+
+/// A connection that nothing is asked over for so long is closed, unless options say otherwise.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
     /// How it connects, and what its windows are.
     pub connect: ConnectOptions,
+    /// How many connections it keeps, and how what fails is tried again.
+    pub pool: PoolOptions,
     /// Time for a call that has one answer. Default 30 s.
     pub call_timeout: Duration,
-    /// Attempts in a row that may fail without a row received before a scan gives up. Default 8.
-    pub attempts_max: u32,
-    /// First pause between attempts; it doubles, up to a second, and varies. Default 10 ms.
-    pub backoff: Duration,
+    /// Such a call is made a second time where there is no answer after so long. Default: never.
+    pub hedge_after: Option<Duration>,
     /// First window of a stream, in bytes. Default 1 MiB.
     pub window: u64,
 }
@@ -34,9 +36,9 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             connect: ConnectOptions::default(),
+            pool: PoolOptions::default(),
             call_timeout: Duration::from_secs(30),
-            attempts_max: 8,
-            backoff: Duration::from_millis(10),
+            hedge_after: None,
             window: 1 << 20,
         }
     }
@@ -53,17 +55,18 @@ pub struct Client {
 struct Inner {
     address: SocketAddr,
     options: ClientOptions,
-    channels: Mutex<HashMap<u16, Channel>>,
+    pool: Pool<TokioConnect>,
     requests: AtomicU64,
 }
 
 impl Client {
     /// A server at this address. Connections are made when they are needed.
-    pub fn new(address: SocketAddr, options: ClientOptions) -> Self {
-        let channels = Mutex::default();
+    pub fn new(address: SocketAddr, mut options: ClientOptions) -> Self {
+        options.connect.config.idle_timeout.get_or_insert(IDLE_TIMEOUT);
+        let pool = Pool::new(TokioConnect::new(options.connect.clone()), options.pool.clone());
         // Request ids of different processes should differ; nothing depends on it but what people read in logs.
         let requests = AtomicU64::new(rand::random::<u64>() & !0xffff_ffff);
-        Self { inner: Arc::new(Inner { address, options, channels, requests }) }
+        Self { inner: Arc::new(Inner { address, options, pool, requests }) }
     }
 
     /// Its options.
@@ -76,26 +79,27 @@ impl Client {
         self.inner.requests.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The connection to a shard's port; the server's own without.
-    pub(crate) async fn channel(&self, port: Option<u16>) -> Result<Channel> {
-        let port = port.unwrap_or(self.inner.address.port());
-        let mut channels = self.inner.channels.lock().await;
-        if let Some(channel) = channels.get(&port)
-            && channel.takes_calls()
-        {
-            return Ok(channel.clone());
-        }
+    /// The address of a shard's port; the server's own without.
+    pub(crate) fn address(&self, port: Option<u16>) -> SocketAddr {
         let mut address = self.inner.address;
-        address.set_port(port);
-        let channel = connect(address, &self.inner.options.connect).await?;
-        channels.insert(port, channel.clone());
-        Ok(channel)
+        address.set_port(port.unwrap_or(address.port()));
+        address
     }
 
-    /// How a call is made.
-    pub(crate) fn spec(&self, timeout: Option<Duration>, request: u64, attempt: u32) -> CallSpec {
+    /// A connection to a shard.
+    pub(crate) async fn channel(&self, shard: SocketAddr) -> Result<Channel> {
+        self.inner.pool.channel(shard).await
+    }
+
+    /// What became of something asked of a shard.
+    pub(crate) fn report(&self, shard: SocketAddr, error: Option<&RpcError>) {
+        self.inner.pool.report(shard, error);
+    }
+
+    /// How a stream of answers is asked for.
+    pub(crate) fn spec(&self, request: u64, attempt: u32) -> CallSpec {
         CallSpec {
-            timeout,
+            timeout: None,
             request,
             attempt: u16::try_from(attempt).unwrap_or(u16::MAX),
             window: self.inner.options.window,
@@ -103,32 +107,19 @@ impl Client {
         }
     }
 
-    /// Begins a call, whatever the size of its request.
-    pub(crate) async fn call(
-        &self,
-        channel: &Channel,
-        method: u16,
-        request: Vec<u8>,
-        mut spec: CallSpec,
-    ) -> Result<Call> {
-        if request.len() <= REQUEST_BYTES_INLINE {
-            return channel.call(method, request, Vec::new(), &spec);
-        }
-        spec.streaming = true;
-        let mut call = channel.call(method, Vec::new(), Vec::new(), &spec)?;
-        call.send_last(Vec::new(), vec![request.into()]).await?;
-        Ok(call)
-    }
-
     /// One request, one answer; tried again where that can help.
     pub(crate) async fn ask(&self, method: u16, request: Vec<u8>) -> Result<Vec<u8>> {
-        let id = self.new_request();
-        let mut attempt = 0;
-        loop {
-            let asked = async {
-                let channel = self.channel(None).await?;
-                let spec = self.spec(Some(self.inner.options.call_timeout), id, attempt);
-                let mut call = self.call(&channel, method, request.clone(), spec).await?;
+        let options = CallOptions {
+            timeout: Some(self.inner.options.call_timeout),
+            idempotent: true,
+            hedge_after: self.inner.options.hedge_after,
+            request: self.new_request(),
+        };
+        let peers = [self.inner.address];
+        let answer = self.inner.pool.call(&peers, &options, |channel, attempt| {
+            let request = request.clone();
+            async move {
+                let mut call = begin(&channel, method, request, attempt.spec).await?;
                 match call.receive_whole().await? {
                     Some(Whole { payload: Some(payload), .. }) => Ok(payload.to_vec()),
                     Some(Whole { meta, .. }) => Ok(meta),
@@ -136,28 +127,14 @@ impl Client {
                         Err(RpcError::new(ErrorKind::Protocol, "the server ended the call without an answer"))
                     }
                 }
-            };
-            match asked.await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => {
-                    attempt += 1;
-                    self.pause(&error, attempt).await.map_err(|error| error.at_peer(self.inner.address))?;
-                }
             }
-        }
+        });
+        answer.await.map_err(|error| error.at_peer(self.inner.address))
     }
 
-    /// Waits before attempt number `attempt`, or says that there is to be none.
-    pub(crate) async fn pause(&self, error: &RpcError, attempt: u32) -> Result<()> {
-        let options = &self.inner.options;
-        let Some(at_least) = error.retryable().filter(|_| attempt < options.attempts_max) else {
-            return Err(error.clone());
-        };
-        let doubled = options.backoff.saturating_mul(1 << attempt.min(10)).min(Duration::from_secs(1));
-        // Clients that failed together should not come back together.
-        let jittered = doubled.mul_f64(rand::random_range(0.5..1.0));
-        tokio::time::sleep(jittered.max(at_least)).await;
-        Ok(())
+    /// Waits before the next attempt of what has just failed, or says that there is to be none.
+    pub(crate) async fn pause(&self, failing: &mut Failing, error: RpcError) -> Result<()> {
+        self.inner.pool.pause(failing, error, None).await
     }
 
     /// How the server is.
@@ -173,4 +150,20 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("address", &self.inner.address).finish_non_exhaustive()
     }
+}
+
+/// Begins a call, whatever the size of its request.
+pub(crate) async fn begin(
+    channel: &Channel,
+    method: u16,
+    request: Vec<u8>,
+    mut spec: CallSpec,
+) -> Result<Call> {
+    if request.len() <= REQUEST_BYTES_INLINE {
+        return channel.call(method, request, Vec::new(), &spec);
+    }
+    spec.streaming = true;
+    let mut call = channel.call(method, Vec::new(), Vec::new(), &spec)?;
+    call.send_last(Vec::new(), vec![request.into()]).await?;
+    Ok(call)
 }

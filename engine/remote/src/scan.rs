@@ -5,21 +5,24 @@
 //! is asked for again from the row after the last batch received: nothing is lost, nothing comes twice.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use deltalite_format::predicate::Predicate;
 use deltalite_net::call::Call;
+use deltalite_net::pool::Failing;
 use deltalite_net::{ErrorKind, Result, RpcError};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 
 use crate::address::Address;
 use crate::batch;
-use crate::client::{Client, ClientOptions};
+use crate::client::{self, Client, ClientOptions};
 use crate::predicate::WirePredicate;
 use crate::protocol::{
     self, At, LIST_SPLITS, ListSplits, READ_SPLIT, ReadSplit, STAT, Split, Splits, Stat, Target,
@@ -183,19 +186,37 @@ type Next = (Box<Part>, Option<Result<RecordBatch>>);
 struct Part {
     wanted: Arc<Wanted>,
     split: Split,
+    shard: SocketAddr,
     call: Option<Call>,
     position: Option<u64>,
     rows: u64,
-    attempts: u32,
+    failing: Failing,
+    /// Whether rows came since it was last asked for.
+    progressed: bool,
     attempt: u32,
     resumed: u64,
 }
 
 impl Part {
+    fn new(wanted: &Arc<Wanted>, split: Split) -> Box<Self> {
+        let port = wanted.table.stat.ports.get(split.shard as usize).copied();
+        Box::new(Self {
+            wanted: Arc::clone(wanted),
+            shard: wanted.table.client.address(port),
+            split,
+            call: None,
+            position: None,
+            rows: 0,
+            failing: Failing::default(),
+            progressed: false,
+            attempt: 0,
+            resumed: 0,
+        })
+    }
+
     async fn open(&mut self) -> Result<()> {
         let wanted = &self.wanted;
         let client = &wanted.table.client;
-        let port = wanted.table.stat.ports.get(self.split.shard as usize).copied();
         let request = ReadSplit {
             target: wanted.table.target.clone(),
             identity: wanted.table.stat.identity,
@@ -205,9 +226,9 @@ impl Part {
             limit: wanted.limit.map(|limit| limit - self.rows.min(limit)),
             resume_at: self.position,
         };
-        let channel = client.channel(port).await?;
-        let spec = client.spec(None, wanted.request, self.attempt);
-        self.call = Some(client.call(&channel, READ_SPLIT, protocol::encode(&request)?, spec).await?);
+        let channel = client.channel(self.shard).await?;
+        let spec = client.spec(wanted.request, self.attempt);
+        self.call = Some(client::begin(&channel, READ_SPLIT, protocol::encode(&request)?, spec).await?);
         Ok(())
     }
 
@@ -216,27 +237,33 @@ impl Part {
             self.open().await?;
         }
         let Some(call) = &mut self.call else { return Ok(None) };
-        let Some(message) = call.receive_whole().await? else { return Ok(None) };
+        let message = call.receive_whole().await;
+        self.wanted.table.client.report(self.shard, message.as_ref().err());
+        let Some(message) = message? else { return Ok(None) };
         let (batch, position) = batch::decode(&message.meta, message.payload, &self.wanted.schema)?;
         self.position = Some(position);
         self.rows += batch.num_rows() as u64;
-        self.attempts = 0;
+        self.progressed = true;
         Ok(Some(batch))
     }
 
     async fn next(mut self: Box<Self>) -> Next {
         loop {
-            match self.receive().await {
+            let error = match self.receive().await {
                 Ok(batch) => return (self, batch.map(Ok)),
-                Err(error) => {
-                    self.call = None;
-                    self.attempts += 1;
-                    self.attempt += 1;
-                    self.resumed += 1;
-                    if let Err(error) = self.wanted.table.client.pause(&error, self.attempts).await {
-                        return (self, Some(Err(error)));
-                    }
-                }
+                Err(error) => error.at_peer(self.shard),
+            };
+            self.call = None;
+            self.attempt += 1;
+            self.resumed += 1;
+            // What came does not come again: going on from there is no repetition, and not counted as one.
+            if std::mem::take(&mut self.progressed) && error.retryable() == Some(Duration::ZERO) {
+                self.failing.progressed();
+                continue;
+            }
+            let client = self.wanted.table.client.clone();
+            if let Err(error) = client.pause(&mut self.failing, error).await {
+                return (self, Some(Err(error)));
             }
         }
     }
@@ -275,16 +302,7 @@ impl RemoteStream {
         while self.open.len() < self.at_once
             && let Some(split) = self.waiting.pop_front()
         {
-            let part = Box::new(Part {
-                wanted: Arc::clone(&self.wanted),
-                split,
-                call: None,
-                position: None,
-                rows: 0,
-                attempts: 0,
-                attempt: 0,
-                resumed: 0,
-            });
+            let part = Part::new(&self.wanted, split);
             self.open.push_back(Reading::Waiting(part.next().boxed()));
         }
     }

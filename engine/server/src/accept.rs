@@ -30,6 +30,9 @@ use crate::{Common, error};
 /// How long a listener that fails waits: out of descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Memory that a connection has whatever it does: what it receives into, and what waits to be sent.
+const CONNECTION_BYTES: usize = 64 << 10;
+
 /// A shard that accepts. Dropping it ends its connections.
 pub(crate) struct Accepting {
     done: oneshot::Receiver<()>,
@@ -178,6 +181,11 @@ async fn accept_all<S: Socket + 'static, T: Timer + 'static>(
                 common.metrics.connections_refused.inc();
                 continue;
             }
+            let memory = common.options.memory.as_ref().map(|budget| budget.try_reserve(CONNECTION_BYTES));
+            let Ok(memory) = memory.transpose() else {
+                common.metrics.connections_refused.inc();
+                continue;
+            };
             let peer = Peer { address: address.to_string(), certificate: None };
             let config = common.options.connection.clone();
             let (served, closer): (LocalBoxFuture<'static, _>, Closer) = match &common.options.tls {
@@ -206,6 +214,7 @@ async fn accept_all<S: Socket + 'static, T: Timer + 'static>(
                     tracing::debug!(peer = address.to_string(), %error, "a connection ended");
                 }
                 counted.metrics.connections.dec();
+                drop(memory);
             })));
             closers.retain(Closer::is_alive);
             closers.push(closer);

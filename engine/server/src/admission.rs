@@ -1,34 +1,112 @@
-//! How many scans at once. One too many is told to come back later: slowing all of them helps nobody.
+//! How much at once: scans, memory, bytes a second. One too many is told to come back later: slowing all of them helps nobody.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-/// Counts scans.
+use deltalite_alloc::{MemoryBudget, Reservation};
+use deltalite_net::{ErrorKind, Result, RpcError};
+use governor::clock::{Clock, MonotonicClock};
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{InsufficientCapacity, Quota, RateLimiter};
+
+use crate::ServerOptions;
+
+/// Memory that a scan has at most besides the buffers of its shard: rows that are gathered, and a message that waits to be sent.
+pub(crate) const SCAN_BYTES: usize = 2 << 20;
+/// What bytes are counted in where a rate is limited.
+const RATE_UNIT: usize = 1 << 10;
+/// What a caller may send at once, whatever its rate: a message has to pass.
+const BURST_LEAST: u32 = (8 << 20) / RATE_UNIT as u32;
+/// What a caller must have left to begin a scan.
+const BEGINNING: NonZeroU32 = NonZeroU32::new((64 << 10) / RATE_UNIT as u32).unwrap();
+
+type Rates =
+    RateLimiter<Arc<str>, DashMapStateStore<Arc<str>>, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
+
+/// Counts scans, and what callers are sent.
 pub(crate) struct Admission {
     scans: Arc<AtomicU64>,
     max: u64,
+    retry_after: Duration,
+    memory: Option<MemoryBudget>,
+    rates: Option<(Rates, MonotonicClock)>,
     closed: AtomicBool,
 }
 
 /// A scan's place; dropping it makes room.
-pub(crate) struct Place(Arc<AtomicU64>);
+pub(crate) struct Place {
+    scans: Arc<AtomicU64>,
+    _memory: Option<Reservation>,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.scans.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl Admission {
-    pub(crate) fn new(max: u64) -> Self {
-        Self { scans: Arc::default(), max, closed: AtomicBool::new(false) }
+    pub(crate) fn new(options: &ServerOptions) -> Self {
+        let rates = options.caller_rate.map(|bytes_per_second| {
+            let units = u32::try_from(bytes_per_second / RATE_UNIT as u64).unwrap_or(u32::MAX);
+            let units = NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN);
+            let burst = units.max(NonZeroU32::new(BURST_LEAST).unwrap_or(NonZeroU32::MIN));
+            let quota = Quota::per_second(units).allow_burst(burst);
+            (RateLimiter::new(quota, DashMapStateStore::default(), MonotonicClock), MonotonicClock)
+        });
+        Self {
+            scans: Arc::default(),
+            max: options.scans_max,
+            retry_after: options.retry_after,
+            memory: options.memory.clone(),
+            rates,
+            closed: AtomicBool::new(false),
+        }
     }
 
-    /// A place, where there is one.
-    pub(crate) fn enter(&self) -> Option<Place> {
+    /// A place for a caller's scan.
+    ///
+    /// # Errors
+    /// Where there is none, and when to come back.
+    pub(crate) fn enter(&self, caller: &Arc<str>) -> Result<Place> {
+        if let Some(wait) = self.rate(caller, BEGINNING) {
+            return Err(RpcError::new(
+                ErrorKind::Overloaded,
+                format!("{caller} was sent more than its rate allows"),
+            )
+            .retry_after(wait));
+        }
         let before = self.scans.fetch_add(1, Ordering::AcqRel);
-        let place = Place(Arc::clone(&self.scans));
-        (before < self.max).then_some(place)
+        let mut place = Place { scans: Arc::clone(&self.scans), _memory: None };
+        let full = |what: String| RpcError::new(ErrorKind::Overloaded, what).retry_after(self.retry_after);
+        if before >= self.max {
+            return Err(full(format!("{} scans are under way, which is the limit", self.max)));
+        }
+        if let Some(memory) = &self.memory {
+            let reserved = memory.try_reserve(SCAN_BYTES);
+            place._memory =
+                Some(reserved.map_err(|e| full("no memory for another scan".into()).caused_by(e))?);
+        }
+        Ok(place)
+    }
+
+    /// After how long a caller may be sent so many bytes; none: now, and they are counted.
+    pub(crate) fn pause_before(&self, caller: &Arc<str>, bytes: usize) -> Option<Duration> {
+        let units = u32::try_from(bytes / RATE_UNIT).unwrap_or(u32::MAX).clamp(1, BURST_LEAST);
+        self.rate(caller, NonZeroU32::new(units)?)
+    }
+
+    fn rate(&self, caller: &Arc<str>, units: NonZeroU32) -> Option<Duration> {
+        let (rates, clock) = self.rates.as_ref()?;
+        match rates.check_key_n(caller, units) {
+            Ok(Ok(())) => None,
+            Ok(Err(until)) => Some(until.wait_time_from(clock.now())),
+            // Cannot be: the burst is at least what is asked for at once.
+            Err(InsufficientCapacity(_)) => None,
+        }
     }
 
     pub(crate) fn scans(&self) -> u64 {

@@ -8,7 +8,7 @@
 //! | `service` | what is asked: method by method |
 //! | `read` | the rows of a part, to a stream with credit |
 //! | `catalog` | names to tables and files, open ones kept |
-//! | `admission` | how many scans at once |
+//! | `admission` | how much at once: scans, memory, bytes a second |
 //! | `metrics`, `http` | what is counted, and how it is told |
 //! | `error` | errors of lower layers as they travel |
 //!
@@ -107,7 +107,7 @@ impl Server {
         let context = TableContext::new(Arc::clone(&shards));
         let common = Arc::new(Common {
             catalog: Catalog::new(&options.data, context)?,
-            admission: Admission::new(options.scans_max),
+            admission: Admission::new(&options),
             metrics: Metrics::new(),
             ports: ports_told(&options, &addresses)?,
             shards,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltalite_net::auth::Gate;
+use deltalite_alloc::MemoryBudget;
+use deltalite_net::auth::{Authorize, Gate};
 use deltalite_net::connection::Config;
 use deltalite_net::{ErrorKind, Result, RpcError};
 use deltalite_remote::address::PORT;
@@ -24,6 +25,9 @@ pub struct ServerOptions {
     pub(crate) scans_max: u64,
     pub(crate) connections_max: usize,
     pub(crate) retry_after: Duration,
+    pub(crate) caller_rate: Option<u64>,
+    pub(crate) memory: Option<MemoryBudget>,
+    pub(crate) authorize: Option<Arc<dyn Authorize>>,
     pub(crate) connection: Config,
     pub(crate) shard_options: Option<ShardOptions>,
     pub(crate) shards: Option<Arc<ShardSet>>,
@@ -43,6 +47,9 @@ impl ServerOptions {
             scans_max: 256,
             connections_max: 16_384,
             retry_after: Duration::from_millis(100),
+            caller_rate: None,
+            memory: None,
+            authorize: None,
             connection: Config::default(),
             shard_options: None,
             shards: None,
@@ -91,10 +98,41 @@ impl ServerOptions {
         self
     }
 
+    /// Most connections at once to each shard; more are closed. Default 16,384.
+    #[must_use]
+    pub fn connections_max(mut self, connections: usize) -> Self {
+        self.connections_max = connections;
+        self
+    }
+
+    /// Bytes a second that a caller is sent, over all its connections; default: as many as there are. Bursts may be of 8 MiB, or
+    /// of a second.
+    #[must_use]
+    pub fn caller_rate(mut self, bytes_per_second: u64) -> Self {
+        self.caller_rate = Some(bytes_per_second);
+        self
+    }
+
+    /// What memory of connections and scans is reserved from; without room, they are told to come back later.
+    #[must_use]
+    pub fn memory(mut self, budget: MemoryBudget) -> Self {
+        self.connection.budget = Some(budget.clone());
+        self.memory = Some(budget);
+        self
+    }
+
+    /// Asked before anybody is told of, or given, what is in a table or file.
+    #[must_use]
+    pub fn authorize(mut self, authorize: Arc<dyn Authorize>) -> Self {
+        self.authorize = Some(authorize);
+        self
+    }
+
     /// What connections allow.
     #[must_use]
     pub fn connection(mut self, config: Config) -> Self {
-        self.connection = config;
+        let budget = self.connection.budget.take();
+        self.connection = Config { budget: config.budget.clone().or(budget), ..config };
         self
     }
 

@@ -18,7 +18,7 @@ use deltalite_shard::scan::{AsyncScan, LocalScan, Scan, ScanFile};
 use futures::StreamExt;
 
 use crate::error;
-use crate::metrics::Metrics;
+use crate::service::{Caller, ScanService};
 
 /// The column of rows' numbers, which does not travel.
 const POSITION: &str = "__deltalite_position";
@@ -99,7 +99,8 @@ pub(crate) async fn send(
     mut batches: Batches,
     schema: &SchemaRef,
     request: &ReadSplit,
-    metrics: &Metrics,
+    service: &ScanService,
+    caller: &Caller,
 ) -> Result<()> {
     check_columns(batches.schema(), schema, request)?;
     let mut gathered: Vec<RecordBatch> = Vec::new();
@@ -129,13 +130,13 @@ pub(crate) async fn send(
                 from += rows;
                 position = numbers.value(from - 1) + 1;
                 if bytes >= target {
-                    flush(call, &mut gathered, position, metrics).await?;
+                    flush(call, &mut gathered, position, service, caller).await?;
                     (bytes, target) = (0, (target * 2).min(MESSAGE_BYTES));
                 }
             }
         }
         if !gathered.is_empty() && (bytes >= MESSAGE_BYTES_MIN || since.elapsed() >= GATHER_MAX || last) {
-            flush(call, &mut gathered, position, metrics).await?;
+            flush(call, &mut gathered, position, service, caller).await?;
             bytes = 0;
         }
         if last {
@@ -150,7 +151,8 @@ async fn flush(
     call: &mut Call,
     gathered: &mut Vec<RecordBatch>,
     position: u64,
-    metrics: &Metrics,
+    service: &ScanService,
+    caller: &Caller,
 ) -> Result<()> {
     let whole = match &gathered[..] {
         [one] => one.clone(),
@@ -158,10 +160,13 @@ async fn flush(
             .map_err(|e| RpcError::new(ErrorKind::Internal, "batches can't be put together").caused_by(e))?,
     };
     gathered.clear();
+    let metrics = &service.common.metrics;
     metrics.rows_sent.inc_by(whole.num_rows() as u64);
     let (meta, payload) = batch::encode(&whole, position)?;
-    metrics.bytes_sent.inc_by(payload.iter().map(bytes::Bytes::len).sum::<usize>() as u64);
+    let bytes = payload.iter().map(bytes::Bytes::len).sum::<usize>();
+    metrics.bytes_sent.inc_by(bytes as u64);
     drop(whole);
+    service.pace(caller, bytes).await;
     call.send(meta, payload).await
 }
 

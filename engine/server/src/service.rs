@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use deltalite_net::auth::Identity;
+use deltalite_net::auth::{Action, Identity};
 use deltalite_net::call::Call;
 use deltalite_net::call::server::{Peer, Service};
 use deltalite_net::connection::{Greeting, Opened};
@@ -32,25 +32,34 @@ pub(crate) struct ScanService {
     pub(crate) shard: Option<Rc<Shard>>,
 }
 
+/// Who calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) name: Arc<str>,
+}
+
 impl Service for ScanService {
-    type Caller = Identity;
+    type Caller = Caller;
     type Answer = LocalBoxFuture<'static, ()>;
 
-    fn admit(&self, hello: &Hello, peer: &Peer) -> Result<(Greeting, Identity)> {
+    fn admit(&self, hello: &Hello, peer: &Peer) -> Result<(Greeting, Caller)> {
         let identity = self.common.options.gate.identify(hello, peer).inspect_err(|error| {
             self.common.metrics.callers_refused.inc();
             tracing::warn!(peer = peer.address, %error, "a caller was refused");
         })?;
         tracing::debug!(peer = peer.address, caller = identity.name, shard = self.index, "connected");
-        Ok((Greeting { shard: self.index, shards: self.common.shards.len() as u32 }, identity))
+        let caller = Caller { name: identity.name.as_str().into(), identity: Arc::new(identity) };
+        Ok((Greeting { shard: self.index, shards: self.common.shards.len() as u32 }, caller))
     }
 
-    fn serve(&self, mut call: Call, opened: Opened, caller: &Identity) -> Self::Answer {
-        let (this, caller) = (self.clone(), caller.name.clone());
+    fn serve(&self, mut call: Call, opened: Opened, caller: &Caller) -> Self::Answer {
+        let (this, caller) = (self.clone(), caller.clone());
         Box::pin(async move {
             this.common.metrics.calls.inc();
             let (method, request, attempt) = (opened.method, opened.request, opened.attempt);
-            let answered = this.answer(&mut call, opened).await;
+            let answered = this.answer(&mut call, opened, &caller).await;
+            let caller = &*caller.name;
             match answered {
                 Ok(()) => {
                     tracing::debug!(
@@ -76,7 +85,15 @@ impl Service for ScanService {
 }
 
 impl ScanService {
-    async fn answer(&self, call: &mut Call, opened: Opened) -> Result<()> {
+    fn authorize(&self, caller: &Caller, method: u16, target: &Target) -> Result<()> {
+        let Some(authorize) = &self.common.options.authorize else { return Ok(()) };
+        let action = Action { method, resource: &target.path };
+        authorize.authorize(&caller.identity, &action).inspect_err(|_| {
+            self.common.metrics.callers_refused.inc();
+        })
+    }
+
+    async fn answer(&self, call: &mut Call, opened: Opened, caller: &Caller) -> Result<()> {
         let request = match opened.method {
             HEALTH => Vec::new(),
             STAT | LIST_SPLITS | READ_SPLIT => protocol::request(opened.message.meta(), call).await?,
@@ -86,9 +103,21 @@ impl ScanService {
             }
         };
         let reply = match opened.method {
-            STAT => self.stat(protocol::decode(&request)?).await?,
-            LIST_SPLITS => self.list_splits(protocol::decode(&request)?).await?,
-            READ_SPLIT => return self.read_split(call, protocol::decode(&request)?).await,
+            STAT => {
+                let target = protocol::decode(&request)?;
+                self.authorize(caller, STAT, &target)?;
+                self.stat(target).await?
+            }
+            LIST_SPLITS => {
+                let list: ListSplits = protocol::decode(&request)?;
+                self.authorize(caller, LIST_SPLITS, &list.target)?;
+                self.list_splits(list).await?
+            }
+            READ_SPLIT => {
+                let read: protocol::ReadSplit = protocol::decode(&request)?;
+                self.authorize(caller, READ_SPLIT, &read.target)?;
+                return self.read_split(call, read, caller).await;
+            }
             _ => protocol::encode(&Health {
                 ready: self.common.admission.is_open(),
                 shards: self.common.shards.len() as u32,
@@ -137,30 +166,26 @@ impl ScanService {
         .await
     }
 
-    async fn read_split(&self, call: &mut Call, request: protocol::ReadSplit) -> Result<()> {
+    async fn read_split(&self, call: &mut Call, request: protocol::ReadSplit, caller: &Caller) -> Result<()> {
         let common = &self.common;
         if !common.admission.is_open() {
             return Err(RpcError::new(ErrorKind::Unavailable, "the server is being stopped"));
         }
-        let Some(place) = common.admission.enter() else {
+        let entered = common.admission.enter(&caller.name);
+        let place = entered.inspect_err(|_| {
             common.metrics.scans_refused.inc();
-            return Err(RpcError::new(
-                ErrorKind::Overloaded,
-                format!("{} scans are under way, which is the limit", common.options.scans_max),
-            )
-            .retry_after(common.options.retry_after));
-        };
+        })?;
         if request.resume_at.is_some() {
             common.metrics.scans_resumed.inc();
         }
         common.metrics.scans.inc();
-        let read = self.read(call, &request).await;
+        let read = self.read(call, &request, caller).await;
         common.metrics.scans.dec();
         drop(place);
         read
     }
 
-    async fn read(&self, call: &mut Call, request: &protocol::ReadSplit) -> Result<()> {
+    async fn read(&self, call: &mut Call, request: &protocol::ReadSplit, caller: &Caller) -> Result<()> {
         let known = self.common.catalog.known(&request.target, request.identity);
         let source: Arc<Source> = match known {
             Some(source) => source,
@@ -184,16 +209,20 @@ impl ScanService {
             }
         };
         let scan = read::plan(request, scan_file, &source.schema)?;
-        match &self.shard {
-            Some(shard) => {
-                let batches = scan.start_on(shard).map_err(|e| crate::error::of_shard(&e))?;
-                read::send(call, read::Batches::Local(batches), &source.schema, request, &self.common.metrics)
-                    .await
-            }
-            None => {
-                let batches = scan.start(&self.common.shards).map_err(|e| crate::error::of_shard(&e))?;
-                let batches = read::Batches::Shards(batches.into_async());
-                read::send(call, batches, &source.schema, request, &self.common.metrics).await
+        let batches = match &self.shard {
+            Some(shard) => scan.start_on(shard).map(read::Batches::Local),
+            None => scan.start(&self.common.shards).map(|scan| read::Batches::Shards(scan.into_async())),
+        };
+        let batches = batches.map_err(|e| crate::error::of_shard(&e))?;
+        read::send(call, batches, &source.schema, request, self, caller).await
+    }
+
+    /// Waits until a caller may be sent so many bytes more.
+    pub(crate) async fn pace(&self, caller: &Caller, bytes: usize) {
+        while let Some(wait) = self.common.admission.pause_before(&caller.name, bytes) {
+            match &self.shard {
+                Some(_) => glommio::timer::sleep(wait).await,
+                None => tokio::time::sleep(wait).await,
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::connection::{CallSpec, Config, Connection};
 use crate::drive::{Driver, Socket, Timer};
 use crate::error::{ErrorKind, Result, RpcError};
 use crate::hello::Hello;
-use crate::time::Clock;
+use crate::time::{Clock, Time};
 
 /// Closes the connection, in order, when the last handle is gone.
 struct Handle(Arc<Shared>);
@@ -93,6 +93,11 @@ impl Channel {
     /// The last measured round trip.
     pub fn round_trip(&self) -> Duration {
         self.handle.0.with(|connection, _| connection.round_trip())
+    }
+
+    /// When something was last heard from the server, by this connection's clock.
+    pub fn heard_at(&self) -> Time {
+        self.handle.0.with(|connection, _| connection.heard_at())
     }
 
     /// Takes no more calls; the connection is over when those under way have ended.

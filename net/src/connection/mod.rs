@@ -111,6 +111,8 @@ pub struct Config {
     pub ping_after: Duration,
     /// One that stays silent for so long after is given up. Default 10 s.
     pub ping_timeout: Duration,
+    /// A connection without calls for so long closes itself. Default: none does.
+    pub idle_timeout: Option<Duration>,
     /// What windows are reserved from.
     pub budget: Option<MemoryBudget>,
     /// Where what is received lies.
@@ -133,6 +135,7 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(5),
             ping_after: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(10),
+            idle_timeout: None,
             budget: None,
             pool: BufferPool::global().clone(),
             credits: true,
@@ -252,6 +255,10 @@ pub struct Connection {
 
     greeted_by: Time,
     heard_at: Time,
+    /// When the last call ended, as far as time was told since.
+    used_at: Time,
+    /// Whether one ended since time was told.
+    used: bool,
     /// The ping that is on its way: its number and when it left.
     pinged: Option<(u64, Time)>,
     pings: u64,
@@ -303,6 +310,8 @@ impl Connection {
             credit: 0,
             greeted_by: now.after(config.handshake_timeout),
             heard_at: now,
+            used_at: now,
+            used: false,
             pinged: None,
             pings: 0,
             sampled_at: now,
@@ -343,7 +352,7 @@ impl Connection {
         }
         let version = self.peer.as_ref().map_or(limits::VERSION, |peer| peer.version.min(limits::VERSION));
         self.phase = if self.going_away { Phase::Draining } else { Phase::Open };
-        self.heard_at = now;
+        (self.heard_at, self.used_at) = (now, now);
         self.say_hello(version, greeting, None);
         self.finish_draining();
     }
@@ -501,7 +510,10 @@ impl Connection {
         }
         let least = u64::from(limits::FRAME_BYTES_MIN);
         let room = self.config.connection_window.saturating_sub(self.windows);
-        let mut size = wanted.clamp(least, STREAM_WINDOW_BYTES_MAX).min(room);
+        // A few wide streams leave room for many narrow ones.
+        let others = (self.config.connection_window / 4).saturating_sub(self.streams.len() as u64 * least);
+        let most = room.saturating_sub(others).max(least.min(room));
+        let mut size = wanted.clamp(least, STREAM_WINDOW_BYTES_MAX).min(most);
         loop {
             if size < least {
                 return Err(RpcError::new(
@@ -698,6 +710,7 @@ impl Connection {
 
     fn remove(&mut self, stream: u32) {
         let Some(s) = self.streams.remove(&stream) else { return };
+        self.used = true;
         if let Some(deadline) = s.deadline {
             self.deadlines.remove(&(deadline, stream));
         }
@@ -798,11 +811,20 @@ impl Connection {
         match self.phase {
             Phase::Closed => None,
             Phase::Greeting => Some(self.first_deadline(self.greeted_by)),
-            Phase::Open | Phase::Draining => Some(self.first_deadline(match self.pinged {
-                Some((_, at)) => at.max(self.heard_at).after(self.config.ping_timeout),
-                None => self.heard_at.after(self.config.ping_after),
-            })),
+            Phase::Open | Phase::Draining => {
+                let alive = match self.pinged {
+                    Some((_, at)) => at.max(self.heard_at).after(self.config.ping_timeout),
+                    None => self.heard_at.after(self.config.ping_after),
+                };
+                Some(self.first_deadline(self.idle_at().map_or(alive, |idle| alive.min(idle))))
+            }
         }
+    }
+
+    /// When the connection closes itself, unless there is a call before.
+    fn idle_at(&self) -> Option<Time> {
+        let open = self.phase == Phase::Open && self.streams.is_empty();
+        self.config.idle_timeout.filter(|_| open).map(|timeout| self.used_at.after(timeout))
     }
 
     fn first_deadline(&self, or: Time) -> Time {
@@ -811,6 +833,9 @@ impl Connection {
 
     /// Time has passed: calls whose time is over end, a silent peer is pinged or given up.
     pub fn tick(&mut self, now: Time) {
+        if std::mem::take(&mut self.used) {
+            self.used_at = now;
+        }
         while let Some(&(at, stream)) = self.deadlines.first() {
             if at > now {
                 break;
@@ -832,6 +857,7 @@ impl Connection {
                 );
                 self.fail(&error, true);
             }
+            Phase::Open | Phase::Draining if self.idle_at().is_some_and(|at| at <= now) => self.close(),
             Phase::Open | Phase::Draining => self.keep_alive(now),
         }
     }

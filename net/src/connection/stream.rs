@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use deltalite_alloc::SharedBuffer;
 
+use super::CallSpec;
 use super::window::Window;
-use crate::error::RpcError;
+use crate::error::{ErrorKind, Result, RpcError};
 use crate::frame::{Kind, padded};
 use crate::limits::HEADER_BYTES;
 use crate::time::Time;
@@ -88,6 +89,20 @@ pub struct Opened {
     pub deadline: Option<Time>,
     /// The request.
     pub message: Message,
+}
+
+impl Opened {
+    /// How a call made to answer this one is to be made: for the same request, within what is left of its time.
+    ///
+    /// # Errors
+    /// Where nothing is left: the work is not worth beginning.
+    pub fn nested(&self, now: Time) -> Result<CallSpec> {
+        let timeout = self.deadline.map(|deadline| deadline.since(now));
+        if timeout.is_some_and(|left| left.is_zero()) {
+            return Err(RpcError::new(ErrorKind::DeadlineExceeded, "the time allowed for the call is over"));
+        }
+        Ok(CallSpec { timeout, request: self.request, ..CallSpec::default() })
+    }
 }
 
 #[derive(Debug)]

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use ::tokio::net::TcpStream;
 use ::tokio::time::{Instant, Sleep, sleep_until};
+use futures::future::BoxFuture;
 
 use super::tls::{Tls, TlsClient};
 use super::{Socket, Timer};
 use crate::call::client::Channel;
 use crate::connection::Config;
 use crate::error::{ErrorKind, Result, RpcError};
+use crate::pool::Connect;
 use crate::time::{Clock, Time};
 
 /// A TCP connection.
@@ -106,6 +108,10 @@ pub struct ConnectOptions {
 /// # Errors
 /// Where the server can't be reached or does not admit this client.
 pub async fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<Channel> {
+    connect_by(address, options, Clock::monotonic()).await
+}
+
+async fn connect_by(address: SocketAddr, options: &ConnectOptions, clock: Clock) -> Result<Channel> {
     let timeout = options.timeout.unwrap_or(Duration::from_secs(5));
     let unreachable = |what: String| RpcError::new(ErrorKind::Unavailable, what).at_peer(address);
     let stream = ::tokio::time::timeout(timeout, TcpStream::connect(address))
@@ -113,7 +119,7 @@ pub async fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<Ch
         .map_err(|_| unreachable(format!("no connection within {timeout:?}")))?
         .map_err(|error| unreachable(format!("can't connect: {error}")))?;
     let socket = Tcp::new(stream).map_err(|error| unreachable(error.to_string()))?;
-    let (clock, timer) = (Clock::monotonic(), TokioTimer::default());
+    let timer = TokioTimer::default();
     let config = options.config.clone();
     let token = options.token.clone();
     let channel = match &options.tls {
@@ -131,6 +137,43 @@ pub async fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<Ch
     };
     channel.ready().await.map_err(|error| error.at_peer(address))?;
     Ok(channel)
+}
+
+/// Makes a pool's connections on this runtime.
+#[derive(Clone, Debug)]
+pub struct TokioConnect {
+    options: Arc<ConnectOptions>,
+    clock: Clock,
+}
+
+impl TokioConnect {
+    /// Connections as these options say.
+    pub fn new(options: ConnectOptions) -> Self {
+        Self { options: Arc::new(options), clock: Clock::monotonic() }
+    }
+
+    /// How it connects.
+    pub fn options(&self) -> &ConnectOptions {
+        &self.options
+    }
+}
+
+impl Connect for TokioConnect {
+    type Connecting = BoxFuture<'static, Result<Channel>>;
+    type Sleeping = Sleep;
+
+    fn connect(&self, peer: SocketAddr) -> Self::Connecting {
+        let this = self.clone();
+        Box::pin(async move { connect_by(peer, &this.options, this.clock.clone()).await })
+    }
+
+    fn sleep(&self, time: Duration) -> Sleep {
+        ::tokio::time::sleep(time)
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
 }
 
 /// Accepts one connection: its socket and address.

@@ -7,8 +7,10 @@
 //! | `tap` | listens to the wire and checks the promises of credit, independently of the code under test |
 //! | `service` | what is called |
 //! | `schedule` | a random world with random calls, and what must hold at its end |
+//! | `pool` | a pool whose peers come and go |
 //! | `suite` | what must hold over every driver: simulated, tokio, glommio, with and without TLS |
 
+mod pool;
 pub(crate) mod schedule;
 pub(crate) mod service;
 mod suite;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use deltalite_net::auth::Gate;
 use deltalite_net::drive::tokio::ConnectOptions;
+use deltalite_net::pool::{PoolOptions, RetryOptions};
 use deltalite_remote::protocol::{At, Target};
 use deltalite_remote::{Client, ClientOptions, ErrorKind, RemoteTable};
 use deltalite_server::{Server, ServerOptions};
@@ -23,6 +24,15 @@ fn options(folder: &std::path::Path) -> ServerOptions {
     ServerOptions::new(folder).listen("127.0.0.1:0".parse().unwrap()).on_shards(shards(IoMode::Auto))
 }
 
+fn trying(retry: RetryOptions) -> ClientOptions {
+    ClientOptions { pool: PoolOptions { retry, ..PoolOptions::default() }, ..ClientOptions::default() }
+}
+
+/// Tries once.
+fn impatient() -> ClientOptions {
+    trying(RetryOptions { patience: Duration::ZERO, ..RetryOptions::default() })
+}
+
 #[test]
 fn a_hundred_resets_lose_and_repeat_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -37,11 +47,11 @@ fn a_hundred_resets_lose_and_repeat_nothing() {
     }
     block_on(async {
         let address = ([127, 0, 0, 1], proxies[0].port).into();
-        let patient = ClientOptions {
-            attempts_max: 100,
-            backoff: Duration::from_millis(1),
-            ..ClientOptions::default()
-        };
+        let patient = trying(RetryOptions {
+            failures_max: 100,
+            pause: Duration::from_millis(1),
+            ..RetryOptions::default()
+        });
         let (mut resumed, mut scans) = (0, 0);
         let resets =
             || 400 - proxies.iter().map(|proxy| proxy.resets_left.load(Ordering::Relaxed)).sum::<u64>();
@@ -125,7 +135,7 @@ fn a_full_server_says_when_to_come_back() {
     write_file(&folder.path().join("rows.dlb"), 500_000);
     let server = Server::start(options(folder.path()).scans_max(1)).unwrap();
     block_on(async {
-        let impatient = ClientOptions { attempts_max: 1, ..ClientOptions::default() };
+        let impatient = impatient();
         let holder = RemoteTable::of(
             Client::new(
                 server.addresses()[0],
@@ -143,9 +153,10 @@ fn a_full_server_says_when_to_come_back() {
         assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
         assert_eq!(error.retryable(), Some(Duration::from_millis(100)));
         // Who is patient gets its turn when the first has gone.
-        let patient = ClientOptions { attempts_max: 1000, ..ClientOptions::default() };
         let patient =
-            RemoteTable::of(Client::new(server.addresses()[0], patient), target("rows.dlb")).await.unwrap();
+            RemoteTable::of(Client::new(server.addresses()[0], ClientOptions::default()), target("rows.dlb"))
+                .await
+                .unwrap();
         let waiting = tokio::spawn(async move { collect(patient.scan().columns(["id"])).await });
         tokio::time::sleep(Duration::from_millis(50)).await;
         drop(held);
@@ -173,9 +184,8 @@ fn draining_lets_scans_finish() {
             assert_eq!(rows, 500_000);
             drop((stream, table));
             assert!(draining.join().unwrap());
-            let impatient = ClientOptions { attempts_max: 1, ..ClientOptions::default() };
             let gone =
-                RemoteTable::of(Client::new(address, impatient), target("rows.dlb")).await.unwrap_err();
+                RemoteTable::of(Client::new(address, impatient()), target("rows.dlb")).await.unwrap_err();
             assert_eq!(gone.kind(), ErrorKind::Unavailable, "{gone}");
         });
     }
