@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// A result of the harness.
-pub type Result<T> = std::result::Result<T, BenchError>;
+pub type Result<T, E = BenchError> = std::result::Result<T, E>;
 
 /// What can go wrong while comparing formats. Every variant has a stable code, see [`BenchError::code`].
 #[derive(Debug, thiserror::Error)]

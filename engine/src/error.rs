@@ -35,7 +35,7 @@ pub enum EngineError {
         /// What is wrong, with the statement's line and a caret.
         rendered: String,
         /// The error's code.
-        code: &'static str,
+        code: String,
     },
     /// A file of another format can't be read or written.
     #[error("{path}: {detail}")]
@@ -107,7 +107,7 @@ impl EngineError {
     pub fn statement(error: &QueryError, statement: &str) -> Self {
         let rendered = error.render(statement);
         let suffix = format!(" [{}]", error.code());
-        Self::Statement { rendered: rendered.replacen(&suffix, "", 1), code: error.code() }
+        Self::Statement { rendered: rendered.replacen(&suffix, "", 1), code: error.code().to_owned() }
     }
 
     /// Wraps an operating system's error with the file it is about.

@@ -73,13 +73,16 @@ pub const FLAG_MORE: u8 = 1;
 /// The sender's last frame of this stream, as if an end followed.
 pub const FLAG_LAST: u8 = 2;
 
+/// The body has no checksum: both sides said that the way between them keeps bytes as they are.
+pub const FLAG_BARE: u8 = 4;
+
 /// A frame's header, as it lies on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Header {
     magic: [u8; 4],
     kind: u8,
-    /// [`FLAG_MORE`], [`FLAG_LAST`].
+    /// [`FLAG_MORE`], [`FLAG_LAST`], [`FLAG_BARE`].
     pub flags: u8,
     /// Of an open: which method is called.
     pub method: u16,
@@ -116,26 +119,43 @@ pub const fn padded(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGN_BYTES)
 }
 
-/// CRC-32C of a body given in pieces.
-pub fn body_crc<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> u32 {
-    // Short bodies go to crate `crc32c`, whose call costs less; from some hundred bytes on crc-fast folds wider.
-    let mut small = 0;
-    let mut wide: Option<crc_fast::Digest> = None;
-    for piece in pieces {
-        match &mut wide {
+/// CRC-32C of a body that comes in pieces.
+///
+/// Short ones go to crate `crc32c`, whose call costs less; from some hundred bytes on crc-fast folds wider.
+#[derive(Debug, Default)]
+pub struct BodyCrc {
+    small: u32,
+    wide: Option<crc_fast::Digest>,
+}
+
+impl BodyCrc {
+    /// The next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        match &mut self.wide {
             Some(digest) => digest.update(piece),
-            None if piece.len() < 512 => small = crc32c::crc32c_append(small, piece),
+            None if piece.len() < 512 => self.small = crc32c::crc32c_append(self.small, piece),
             None => {
                 let mut digest = crc_fast::Digest::new_with_init_state(
                     crc_fast::CrcAlgorithm::Crc32Iscsi,
-                    u64::from(!small),
+                    u64::from(!self.small),
                 );
                 digest.update(piece);
-                wide = Some(digest);
+                self.wide = Some(digest);
             }
         }
     }
-    wide.map_or(small, |digest| digest.finalize() as u32)
+
+    /// The checksum of all of them.
+    pub fn finish(self) -> u32 {
+        self.wide.map_or(self.small, |digest| digest.finalize() as u32)
+    }
+
+    /// The checksum of these.
+    pub fn of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> u32 {
+        let mut crc = Self::default();
+        pieces.for_each(|piece| crc.update(piece));
+        crc.finish()
+    }
 }
 
 impl Header {
@@ -194,23 +214,32 @@ impl Header {
                 "a frame's header does not match its checksum: it was damaged on the way".to_owned(),
             );
         }
-        if header.spare != 0 || header.spare2 != 0 || header.flags & !(FLAG_MORE | FLAG_LAST) != 0 {
+        if header.spare != 0 || header.spare2 != 0 || header.flags & !(FLAG_MORE | FLAG_LAST | FLAG_BARE) != 0
+        {
             return fault("a frame uses a feature of a later version".to_owned());
         }
         Ok(header)
     }
 
-    /// Whether the body is as it was sent.
+    /// Whether the body has a checksum.
+    pub fn is_checked(&self) -> bool {
+        self.flags & FLAG_BARE == 0
+    }
+
+    /// Whether the body, whose checksum is given, is as it was sent.
     ///
     /// # Errors
     /// Where it is not.
-    pub fn check_body(&self, body: &[u8]) -> Result<()> {
-        if body_crc(std::iter::once(body)) == self.body_crc {
+    pub fn check_body(&self, crc: u32) -> Result<()> {
+        if !self.is_checked() || crc == self.body_crc {
             return Ok(());
         }
         Err(RpcError::new(
             ErrorKind::Protocol,
-            format!("a frame of {} bytes does not match its checksum: it was damaged on the way", body.len()),
+            format!(
+                "a frame of {} bytes does not match its checksum: it was damaged on the way",
+                self.body_bytes()
+            ),
         ))
     }
 }
@@ -246,7 +275,7 @@ mod tests {
                 pieces.push(&bytes[at..cut]);
                 at = cut;
             }
-            assert_eq!(body_crc(pieces.into_iter()), crc32c::crc32c(&bytes), "{cuts:?}");
+            assert_eq!(BodyCrc::of(pieces.into_iter()), crc32c::crc32c(&bytes), "{cuts:?}");
         }
     }
 }

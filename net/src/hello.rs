@@ -5,6 +5,9 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::error::{ErrorKind, Result, RpcError};
 use crate::limits;
 
+/// The sender needs no checksums of messages' bodies, for the way to its peer keeps bytes as they are.
+pub const FEATURE_BARE: u64 = 1;
+
 /// What a side says of itself in its first frame.
 ///
 /// The client speaks first. The server answers with its own, or with a goaway that says why not.
@@ -14,7 +17,7 @@ pub struct Hello {
     pub version_min: u16,
     /// Newest version understood; of a server's answer: the one agreed on.
     pub version: u16,
-    /// Bits of optional features; none are defined in version 1.
+    /// Bits of optional features: [`FEATURE_BARE`]. Unknown ones are passed over.
     pub features: u64,
     /// The sender's name among nodes; 0 for none.
     pub node: u64,

@@ -14,7 +14,7 @@ use arrow_flight::{
     HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use deltalite_net::call::client::Channel;
-use deltalite_net::connection::CallSpec;
+use deltalite_net::connection::{CallSpec, Config};
 use deltalite_net::{Result as RpcResult, RpcError};
 use deltalite_remote::batch;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
@@ -213,7 +213,7 @@ async fn theirs(client: &mut FlightClient, schema: &SchemaRef) -> Result<(f64, f
 pub(super) fn batches(rounds: usize) -> Result<Vec<Row>> {
     let schema = sample().schema();
     let runtime = wire::runtime().map_err(system("starting a runtime"))?;
-    let channel = wire::channel(&runtime)?;
+    let channel = wire::channel(&runtime, &Config::default())?;
     let address = serve_flight()?;
     let mut client = runtime.block_on(flight_client(address))?;
     let (mut one, mut two) = (Vec::new(), Vec::new());

@@ -1,9 +1,10 @@
 //! The network, side by side with bare sockets in the same run.
 //!
-//! [`wire`] – streams, calls and connections over loopback; [`flight`] – batches beside Arrow Flight; [`scans`] – scans of a server
+//! [`wire`] – streams, calls and connections over loopback; [`flight`] – batches beside Arrow Flight; [`idle`] – connections that do nothing; [`scans`] – scans of a server
 //! beside the same scans without one.
 
 mod flight;
+mod idle;
 mod scans;
 mod wire;
 
@@ -38,6 +39,9 @@ pub struct Net {
     /// A first impression in a fraction of the time
     #[arg(long)]
     quick: bool,
+    /// Serve the connections that do nothing, for the process that measures them
+    #[arg(long, hide = true)]
+    serve_idle: bool,
 }
 
 fn failed(doing: &'static str) -> impl Fn(RpcError) -> BenchError {
@@ -58,10 +62,14 @@ type Group<'a> = (&'static [&'static str], Box<dyn FnOnce() -> Result<Vec<Row>> 
 impl Net {
     /// Measures, prints, and writes `net.json`.
     pub fn execute(&self) -> Result<()> {
+        if self.serve_idle {
+            return idle::serve_until_the_end();
+        }
         let rounds = if self.quick { 3 } else { 9 };
         let groups: Vec<Group<'_>> = vec![
-            (&["idle_connections"], Box::new(|| wire::idle(self.connections))),
-            (&["stream", "credits"], Box::new(|| wire::streams(rounds))),
+            (&["idle_connections"], Box::new(|| idle::idle(self.connections))),
+            (&["stream", "raw_tcp"], Box::new(|| wire::streams(rounds))),
+            (&["credits"], Box::new(|| wire::credits(rounds))),
             (&["stream", "arrow_flight"], Box::new(|| flight::batches(rounds))),
             (&["call_p50", "call_p99"], Box::new(|| wire::calls(rounds))),
             (&["slow_reader"], Box::new(|| wire::slow_reader(rounds))),

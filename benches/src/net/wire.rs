@@ -4,8 +4,7 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use deltalite_net::call::Call;
@@ -87,14 +86,13 @@ async fn batches(call: &mut Call, opened: &Opened) -> RpcResult<()> {
 }
 
 /// A connection to a server of its own.
-pub(super) fn channel(runtime: &tokio::runtime::Runtime) -> Result<Channel> {
-    let config = Config::default();
-    let address = serve(&config)?;
-    runtime.block_on(connect(address, &options(&config))).map_err(failed("connecting"))
+pub(super) fn channel(runtime: &tokio::runtime::Runtime, config: &Config) -> Result<Channel> {
+    let address = serve(config)?;
+    runtime.block_on(connect(address, &options(config))).map_err(failed("connecting"))
 }
 
 /// A server on a thread of its own.
-fn serve(config: &Config) -> Result<SocketAddr> {
+pub(super) fn serve(config: &Config) -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(system("listening"))?;
     let address = listener.local_addr().map_err(system("listening"))?;
     listener.set_nonblocking(true).map_err(system("listening"))?;
@@ -124,7 +122,7 @@ pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn options(config: &Config) -> ConnectOptions {
+pub(super) fn options(config: &Config) -> ConnectOptions {
     ConnectOptions { config: config.clone(), ..ConnectOptions::default() }
 }
 
@@ -170,40 +168,57 @@ fn raw(bytes: u64) -> Result<(f64, f64)> {
     Ok(took)
 }
 
-/// One stream of pages, with credits and without, and over a bare socket.
-pub(super) fn streams(rounds: usize) -> Result<Vec<Row>> {
-    let with = Config::default();
-    let without = Config { credits: false, ..Config::default() };
-    let runtime = runtime().map_err(system("starting a runtime"))?;
-    let mut channels = Vec::new();
-    for config in [&with, &without] {
-        let address = serve(config)?;
-        channels.push(runtime.block_on(connect(address, &options(config))).map_err(failed("connecting"))?);
-    }
-    let (mut ours, mut free, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+/// Seconds, and the processor's, of two things in turn; the first round warms up.
+fn beside(
+    rounds: usize,
+    mut one: impl FnMut() -> Result<(f64, f64)>,
+    mut two: impl FnMut() -> Result<(f64, f64)>,
+) -> Result<[(f64, f64); 2]> {
+    let mut samples = [Vec::new(), Vec::new()];
     for round in 0..=rounds {
-        let one = runtime.block_on(receive(&channels[0], STREAM_BYTES)).map_err(failed("a stream"))?;
-        let two = raw(STREAM_BYTES)?;
-        let three = runtime.block_on(receive(&channels[1], STREAM_BYTES)).map_err(failed("a stream"))?;
-        // The first round warms up.
+        let pair = [one()?, two()?];
         if round > 0 {
-            ours.push(one);
-            bare.push(two);
-            free.push(three);
+            samples[0].push(pair[0]);
+            samples[1].push(pair[1]);
         }
     }
-    let of = |samples: &[(f64, f64)], cpu: bool| {
-        median(&samples.iter().map(|s| if cpu { s.1 } else { s.0 }).collect::<Vec<_>>())
-    };
-    let gigabytes = STREAM_BYTES as f64 / 1e9;
-    let rate = |samples: &[(f64, f64)]| gigabytes / of(samples, false);
-    let data = format!("{} MiB in pages of {} KiB", STREAM_BYTES >> 20, PAGE_BYTES >> 10);
-    let (cpu_ours, cpu_bare) = (of(&ours, true) / gigabytes, of(&bare, true) / gigabytes);
+    Ok(samples.map(|of| {
+        let (seconds, cpu): (Vec<f64>, Vec<f64>) = of.into_iter().unzip();
+        (median(&seconds), median(&cpu))
+    }))
+}
+
+const GIGABYTES: f64 = STREAM_BYTES as f64 / 1e9;
+
+fn pages_told() -> String {
+    format!("{} MiB in pages of {} KiB", STREAM_BYTES >> 20, PAGE_BYTES >> 10)
+}
+
+/// One stream of pages, and over a bare socket.
+pub(super) fn streams(rounds: usize) -> Result<Vec<Row>> {
+    let runtime = runtime().map_err(system("starting a runtime"))?;
+    let channel = channel(&runtime, &Config::default())?;
+    let ours = || runtime.block_on(receive(&channel, STREAM_BYTES)).map_err(failed("a stream"));
+    let [ours, bare] = beside(rounds, ours, || raw(STREAM_BYTES))?;
+    let (rate, bare_rate) = (GIGABYTES / ours.0, GIGABYTES / bare.0);
+    let (cpu, bare_cpu) = (ours.1 / GIGABYTES, bare.1 / GIGABYTES);
+    let data = pages_told();
     Ok(vec![
-        row("stream", &data, "GB/s", rate(&ours), "raw_tcp", rate(&bare), rate(&ours) / rate(&bare)),
-        row("stream_cpu", &data, "s/GB", cpu_ours, "raw_tcp", cpu_bare, cpu_bare / cpu_ours),
-        row("credits", &data, "GB/s", rate(&ours), "without", rate(&free), rate(&ours) / rate(&free)),
+        row("stream", &data, "GB/s", rate, "raw_tcp", bare_rate, rate / bare_rate),
+        row("stream_cpu", &data, "s/GB", cpu, "raw_tcp", bare_cpu, bare_cpu / cpu),
     ])
+}
+
+/// One stream of pages, with credits and without.
+pub(super) fn credits(rounds: usize) -> Result<Vec<Row>> {
+    let runtime = runtime().map_err(system("starting a runtime"))?;
+    let with = channel(&runtime, &Config::default())?;
+    let without = channel(&runtime, &Config { credits: false, ..Config::default() })?;
+    let over =
+        |channel: &Channel| runtime.block_on(receive(channel, STREAM_BYTES)).map_err(failed("a stream"));
+    let [with, without] = beside(rounds, || over(&with), || over(&without))?;
+    let (with, without) = (GIGABYTES / with.0, GIGABYTES / without.0);
+    Ok(vec![row("credits", &pages_told(), "GB/s", with, "without", without, with / without)])
 }
 
 fn percentile(sorted: &[f64], part: f64) -> f64 {
@@ -212,10 +227,8 @@ fn percentile(sorted: &[f64], part: f64) -> f64 {
 
 /// Small calls, one after the other.
 pub(super) fn calls(rounds: usize) -> Result<Vec<Row>> {
-    let config = Config::default();
     let runtime = runtime().map_err(system("starting a runtime"))?;
-    let address = serve(&config)?;
-    let channel = runtime.block_on(connect(address, &options(&config))).map_err(failed("connecting"))?;
+    let channel = channel(&runtime, &Config::default())?;
     let (mut ours, mut bare) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
     for round in 0..=rounds {
         let mut times = runtime
@@ -283,8 +296,7 @@ pub(super) fn slow_reader(rounds: usize) -> Result<Vec<Row>> {
     let window = 1 << 20;
     let config = Config { connection_window: 64 << 20, ..Config::default() };
     let runtime = runtime().map_err(system("starting a runtime"))?;
-    let address = serve(&config)?;
-    let channel = runtime.block_on(connect(address, &options(&config))).map_err(failed("connecting"))?;
+    let channel = channel(&runtime, &config)?;
     let spec = CallSpec { window, ..CallSpec::default() };
     let mut waiting = 0;
     let mut others = |stalled: bool| -> RpcResult<f64> {
@@ -334,40 +346,4 @@ pub(super) fn slow_reader(rounds: usize) -> Result<Vec<Row>> {
         ),
         row("slow_reader_memory", "bytes that wait", "windows", memory, "aim", 1.0, 1.0 / memory.max(1e-9)),
     ])
-}
-
-/// Memory of this process that is in use.
-fn resident() -> Result<f64> {
-    let text = std::fs::read_to_string("/proc/self/statm").map_err(system("reading /proc/self/statm"))?;
-    let pages: f64 = text.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0.0);
-    Ok(pages * 4096.0)
-}
-
-/// Connections that do nothing: both ends are in this process.
-pub(super) fn idle(connections: usize) -> Result<Vec<Row>> {
-    // Both ends need a descriptor each.
-    let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
-    // SAFETY: reads one `rlimit` that lives here; where it is refused, connecting says so below.
-    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    let config = Config::default();
-    let runtime = runtime().map_err(system("starting a runtime"))?;
-    let address = serve(&config)?;
-    let options = options(&config);
-    let mut channels = Vec::with_capacity(connections);
-    let mut before = 0.0;
-    let warm = connections / 10;
-    for i in 0..connections + warm {
-        if i == warm {
-            std::thread::sleep(Duration::from_millis(200));
-            before = resident()?;
-        }
-        channels.push(runtime.block_on(connect(address, &options)).map_err(failed("connecting"))?);
-    }
-    runtime.block_on(tokio::time::sleep(Duration::from_millis(500)));
-    let each = (resident()? - before) / connections as f64 / 1024.0;
-    let alive = channels.iter().filter(|channel| channel.takes_calls()).count();
-    assert_eq!(alive, channels.len(), "connections were lost");
-    drop(Arc::new(channels));
-    let data = format!("{connections} connections, memory of both ends");
-    Ok(vec![row("idle_connections", &data, "KiB", each, "aim", 16.0, 16.0 / each)])
 }

@@ -1,7 +1,7 @@
 //! What a name or a path in FROM stands for.
 //!
 //! A name is a table that was registered, else a folder of that name in the catalog's folder. What has a `/`, a `*` or a known ending is a path: a
-//! table's folder (ours, or Delta Lake's), a `.dlb` file, or files of Parquet, CSV, JSON or Arrow, one or by glob. `name@v3` is version 3 of a table, `name@t1700000000000`
+//! table's folder (ours, or Delta Lake's), what a server has (`deltalite://host:port/table`), a `.dlb` file, or files of Parquet, CSV, JSON or Arrow, one or by glob. `name@v3` is version 3 of a table, `name@t1700000000000`
 //! the version at that time (milliseconds since 1970): what `VERSION AS OF` and `TIMESTAMP AS OF` become.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ use datafusion::datasource::listing::{
     ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl,
 };
 use datafusion::execution::session_state::SessionState;
+use deltalite_remote::Address;
+use deltalite_remote::protocol::At as RemoteAt;
 use deltalite_shard::scan::DataFile;
 use deltalite_table::log::LOG_FOLDER;
 use deltalite_table::{DeltaLiteTable, TableContext, TableError, Version};
@@ -24,6 +26,7 @@ use crate::delta::log::{Asked, DELTA_LOG};
 use crate::delta::table::DeltaTable;
 use crate::error::{QueryError, Result};
 use crate::provider::{Relation, RelationProvider};
+use crate::remote::Servers;
 use crate::scan::Decode;
 use crate::schemas::{is_schema, schemas_in, tables_in};
 use crate::statement::quoted;
@@ -37,6 +40,7 @@ pub(crate) struct Names {
     folder: Option<PathBuf>,
     context: TableContext,
     decode: Decode,
+    servers: Servers,
     registered: Mutex<BTreeMap<String, Arc<dyn TableProvider>>>,
     state: Mutex<Option<Weak<RwLock<SessionState>>>>,
     transaction: Current,
@@ -49,11 +53,17 @@ impl std::fmt::Debug for Names {
 }
 
 impl Names {
-    pub(crate) fn new(folder: Option<PathBuf>, context: TableContext, decode: Decode) -> Self {
+    pub(crate) fn new(
+        folder: Option<PathBuf>,
+        context: TableContext,
+        decode: Decode,
+        servers: Servers,
+    ) -> Self {
         Self {
             folder,
             context,
             decode,
+            servers,
             registered: Mutex::default(),
             state: Mutex::default(),
             transaction: Current::default(),
@@ -142,6 +152,11 @@ impl Names {
         if let (Some((schema, table)), Some(folder)) = (self.split_schema(name), &self.folder) {
             return Ok(folder.join(schema).join(table));
         }
+        if Address::is_address(name) {
+            return Err(QueryError::NotSupported(format!(
+                "{name} is a server's, which is only read; CREATE TABLE … AS SELECT * FROM it makes a table here"
+            )));
+        }
         if is_path(name) {
             return Ok(PathBuf::from(name));
         }
@@ -184,6 +199,15 @@ impl Names {
             return Ok(Some(known.clone()));
         }
         let (base, at) = split_version(name);
+        if Address::is_address(base) {
+            let mut address: Address = base.parse()?;
+            match at {
+                None => {}
+                Some(At::Version(version)) => address.target.at = RemoteAt::Version(version.0),
+                Some(At::Timestamp(milliseconds)) => address.target.at = RemoteAt::Timestamp(milliseconds),
+            }
+            return Ok(Some(Arc::new(self.servers.table(&address).await?)));
+        }
         let Ok(path) = self.path_of(base) else { return Ok(None) };
         if path.join(LOG_FOLDER).is_dir() {
             let open = || Ok(DeltaLiteTable::open(&path).context(&self.context).execute()?);

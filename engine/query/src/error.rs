@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use deltalite_remote::RpcError;
 use deltalite_table::TableError;
 
 /// Shorthand for results of this crate.
@@ -37,6 +38,9 @@ pub enum QueryError {
     /// A table refuses.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// A server could not be asked, or refuses.
+    #[error(transparent)]
+    Remote(#[from] RpcError),
     /// A transaction could not be committed, and nothing of it was.
     #[error("the transaction was rolled back: {0}")]
     RolledBack(TableError),
@@ -61,7 +65,7 @@ pub enum QueryError {
 
 impl QueryError {
     /// The stable code of this error, for `explain-error` and for scripts.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             QueryError::Syntax { .. } => "DL-0701",
             QueryError::Name { .. } => "DL-0702",
@@ -71,6 +75,7 @@ impl QueryError {
             QueryError::Engine(_) => "DL-0706",
             QueryError::Cancelled => "DL-0707",
             QueryError::Table(error) | QueryError::RolledBack(error) => error.code(),
+            QueryError::Remote(error) => error.code(),
         }
     }
 

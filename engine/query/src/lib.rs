@@ -6,7 +6,7 @@
 //! * [`statement`] – statements that are ours, and time travel, found in the text;
 //! * [`dml`], [`ddl`] – running statements that change rows, and tables; `cancel` – ending them; [`expressions`] – SQL in constraints and defaults;
 //! * [`catalog`] – what a name or a path in FROM is; [`provider`] – a version of a table, or a file, as a relation;
-//! * `delta` – Delta Lake tables, read and written; [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`] – conditions that the scan takes over;
+//! * `delta` – Delta Lake tables, read and written; `remote` – tables of servers; [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`], `condition` – conditions that the scan takes over;
 //! * `transaction` – what is between BEGIN and COMMIT; `yielding` – joins that can be ended; `filters` – conditions that are
 //!   handed down to scans; `joins` – joins that would not fit;
 //!   `decimals` – arithmetic of small ones; `equalities` – what is not concluded from conditions; `plain` – nested types;
@@ -14,6 +14,7 @@
 
 mod cancel;
 pub mod catalog;
+mod condition;
 mod ddl;
 mod decimals;
 mod delta;
@@ -27,6 +28,7 @@ mod plain;
 pub mod provider;
 pub mod pushdown;
 pub mod query;
+mod remote;
 pub mod scan;
 mod schemas;
 pub mod session;
@@ -37,5 +39,6 @@ mod yielding;
 
 pub use error::QueryError;
 pub use query::{Query, QueryStream};
+pub use remote::Connecting;
 pub use session::{Session, SessionOptions};
 pub use statement::Statements;

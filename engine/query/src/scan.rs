@@ -17,8 +17,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
+use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, Partitioning, PhysicalExpr};
@@ -30,9 +29,9 @@ use deltalite_shard::scan::{DecodeOn, Scan, ScanFile, ScanMetrics, ScanStream};
 use futures::stream;
 use parking_lot::Mutex;
 
+use crate::condition::Condition;
 use crate::plain::with_plain_type;
 use crate::provider::Relation;
-use crate::pushdown::{part_of, predicate_of};
 
 /// Bytes of a part of a file that one partition takes at a time.
 const SPLIT_BYTES: u64 = 4 << 20;
@@ -61,9 +60,7 @@ pub struct FilesSource {
     /// Columns yielded, as positions in the relation's schema.
     projection: Vec<usize>,
     schema: SchemaRef,
-    predicate: Option<Predicate>,
-    /// Conditions that become narrower while the query runs.
-    dynamic: Vec<Arc<dyn PhysicalExpr>>,
+    condition: Condition,
     limit: Option<usize>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -79,8 +76,7 @@ impl FilesSource {
             decode,
             partitions: partitions.max(1),
             schema,
-            predicate: None,
-            dynamic: Vec::new(),
+            condition: Condition::default(),
             limit: None,
             metrics: ExecutionPlanMetricsSet::new(),
         }
@@ -103,31 +99,17 @@ impl FilesSource {
         self
     }
 
-    /// The condition as it is now: dynamic ones may have become narrower.
-    fn condition(&self) -> Option<Predicate> {
-        let mut all = self.predicate.clone();
-        for filter in &self.dynamic {
-            let now = filter.snapshot().ok().flatten().unwrap_or_else(|| filter.clone());
-            if let Some(part) = part_of(&now) {
-                all = Some(match all {
-                    Some(known) => known.and(part),
-                    None => part,
-                });
-            }
-        }
-        all
-    }
-
     /// The table whose rows it reads, and those for which condition; of other files nothing.
     pub(crate) fn reads(&self) -> Option<(PathBuf, Option<Predicate>)> {
         let (snapshot, _) = self.relation.table()?;
-        Some((snapshot.path().to_owned(), self.predicate.clone()))
+        Some((snapshot.path().to_owned(), self.condition.fixed().cloned()))
     }
 
     /// The condition, if this is a scan of that relation with nothing but one that it evaluates itself.
     pub(crate) fn condition_over(&self, relation: &Arc<Relation>) -> Option<Predicate> {
-        let plain = Arc::ptr_eq(&self.relation, relation) && self.dynamic.is_empty() && self.limit.is_none();
-        self.predicate.clone().filter(|_| plain)
+        let plain =
+            Arc::ptr_eq(&self.relation, relation) && self.condition.is_fixed() && self.limit.is_none();
+        self.condition.fixed().filter(|_| plain).cloned()
     }
 
     fn queue(&self) -> Queue {
@@ -165,7 +147,7 @@ impl Queue {
     fn next(&mut self) -> Result<Option<Task>> {
         let relation = self.source.relation.clone();
         if self.waiting.is_none() {
-            let files = relation.select(self.source.condition().as_ref()).map_err(external)?;
+            let files = relation.select(self.source.condition.now().as_ref()).map_err(external)?;
             self.waiting = Some((files.into(), VecDeque::new()));
         }
         let Some((files, tasks)) = &mut self.waiting else { return Ok(None) };
@@ -272,7 +254,7 @@ impl Reader {
             Decode::Partition => DecodeOn::Caller,
             Decode::Shards => DecodeOn::Shards,
         });
-        if let Some(predicate) = self.source.condition() {
+        if let Some(predicate) = self.source.condition.now() {
             scan = scan.filter(predicate);
         }
         if self.source.schema.column_with_name(ROW_COLUMN).is_some() {
@@ -344,12 +326,7 @@ impl DataSource for FilesSource {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
         write!(f, "deltalite {}, columns=[{}]", self.relation.name(), names.join(", "))?;
-        if let Some(predicate) = &self.predicate {
-            write!(f, ", predicate={predicate}")?;
-        }
-        if !self.dynamic.is_empty() {
-            write!(f, ", dynamic filters={}", self.dynamic.len())?;
-        }
+        write!(f, "{}", self.condition)?;
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;
         }
@@ -368,7 +345,7 @@ impl DataSource for FilesSource {
         let mut statistics = self.relation.statistics().clone();
         statistics.column_statistics =
             self.projection.iter().map(|at| statistics.column_statistics[*at].clone()).collect();
-        if self.predicate.is_some() || self.limit.is_some() || partition.is_some() {
+        if self.condition.fixed().is_some() || self.limit.is_some() || partition.is_some() {
             statistics = statistics.to_inexact();
         }
         if let (Some(_), Precision::Inexact(rows)) = (partition, &statistics.num_rows) {
@@ -418,34 +395,7 @@ impl DataSource for FilesSource {
         _config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn DataSource>>> {
         let mut source = self.clone();
-        let mut taken = Vec::with_capacity(filters.len());
-        for filter in filters {
-            let exact = predicate_of(&filter).filter(|p| self.relation.understands(p));
-            if filter.snapshot()?.is_some() {
-                // Those whose values can't be compared would fail once they are known.
-                let types =
-                    |c: &Column| self.schema.field_with_name(c.name()).map(|f| f.data_type().is_nested());
-                if collect_columns(&filter).iter().all(|c| types(c).is_ok_and(|nested| !nested)) {
-                    source.dynamic.push(filter);
-                }
-                taken.push(PushedDown::No);
-            } else if let Some(predicate) = exact {
-                source.predicate = Some(match source.predicate {
-                    Some(known) => known.and(predicate),
-                    None => predicate,
-                });
-                taken.push(PushedDown::Yes);
-            } else {
-                // What is only a part still leaves blocks out.
-                if let Some(part) = part_of(&filter).filter(|p| self.relation.understands(p)) {
-                    source.predicate = Some(match source.predicate {
-                        Some(known) => known.and(part),
-                        None => part,
-                    });
-                }
-                taken.push(PushedDown::No);
-            }
-        }
+        let taken = source.condition.take(filters, &self.schema, |p| self.relation.understands(p))?;
         let source: Arc<dyn DataSource> = Arc::new(source);
         Ok(FilterPushdownPropagation::with_parent_pushdown_result(taken).with_updated_node(source))
     }
@@ -454,12 +404,7 @@ impl DataSource for FilesSource {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        for filter in &self.dynamic {
-            if f(filter)? == TreeNodeRecursion::Stop {
-                return Ok(TreeNodeRecursion::Stop);
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
+        self.condition.apply(f)
     }
 }
 

@@ -28,6 +28,7 @@ use crate::expressions::SqlExpressions;
 use crate::filters::physical_rules;
 use crate::joins::JoinsThatFit;
 use crate::query::Query;
+use crate::remote::{Connecting, Servers};
 use crate::scan::Decode;
 use crate::schemas::{CATALOG, Catalog, MAIN};
 use crate::statement::{Statements, keywords, own, with_versions};
@@ -41,7 +42,7 @@ const BATCH_ROWS: usize = 16_384;
 const CONSUMERS_NAMED: usize = 5;
 
 /// How a session is to be.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct SessionOptions {
     shards: Option<Arc<ShardSet>>,
     memory_bytes: Option<u64>,
@@ -50,6 +51,18 @@ pub struct SessionOptions {
     catalog: Option<PathBuf>,
     timeout: Option<Duration>,
     decode: Decode,
+    connecting: Option<Connecting>,
+}
+
+impl std::fmt::Debug for SessionOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionOptions")
+            .field("memory_bytes", &self.memory_bytes)
+            .field("partitions", &self.partitions)
+            .field("catalog", &self.catalog)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SessionOptions {
@@ -92,6 +105,13 @@ impl SessionOptions {
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// How servers named in FROM (`'deltalite://host:port/table'`) are talked to. Without: no token, no TLS.
+    #[must_use]
+    pub fn connecting(mut self, connecting: Connecting) -> Self {
+        self.connecting = Some(connecting);
         self
     }
 
@@ -189,7 +209,8 @@ impl Session {
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .build();
         let context = SessionContext::new_with_state(state);
-        let names = Arc::new(Names::new(options.catalog, tables, options.decode));
+        let names =
+            Arc::new(Names::new(options.catalog, tables, options.decode, Servers::new(options.connecting)));
         names.attach(Arc::downgrade(&context.state_ref()));
         context.register_catalog(CATALOG, Arc::new(Catalog(names.clone())));
         Ok(Self { context, names, timeout: options.timeout })

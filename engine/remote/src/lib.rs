@@ -19,4 +19,4 @@ pub mod scan;
 pub use address::Address;
 pub use client::{Client, ClientOptions};
 pub use deltalite_net::{ErrorKind, Result, RpcError};
-pub use scan::{RemoteScan, RemoteStream, RemoteTable};
+pub use scan::{RemoteScan, RemoteStream, RemoteTable, SharedScan};

@@ -19,6 +19,7 @@ use deltalite_net::pool::Failing;
 use deltalite_net::{ErrorKind, Result, RpcError};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
+use parking_lot::Mutex;
 
 use crate::address::Address;
 use crate::batch;
@@ -135,6 +136,14 @@ impl RemoteScan {
     /// # Errors
     /// For columns that are not there, or where the server can't be asked.
     pub async fn start(self) -> Result<RemoteStream> {
+        Ok(self.start_shared().await?.stream())
+    }
+
+    /// Starts the scan for several readers, each of which takes parts as it gets to them.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_shared(self) -> Result<SharedScan> {
         let Self { table, columns, predicate, limit, ordered } = self;
         let schema = match &columns {
             None => Arc::clone(&table.schema),
@@ -156,16 +165,38 @@ impl RemoteScan {
         let request = table.client.new_request();
         let wanted =
             Arc::new(Wanted { table, columns, predicate, limit, schema: Arc::clone(&schema), request });
-        Ok(RemoteStream {
-            wanted,
-            waiting: splits.splits.into(),
+        let waiting = Arc::new(Mutex::new(splits.splits.into()));
+        Ok(SharedScan { wanted, waiting, at_once, ordered })
+    }
+}
+
+/// A scan that several streams share the parts of: each row comes in one of them.
+#[derive(Debug, Clone)]
+pub struct SharedScan {
+    wanted: Arc<Wanted>,
+    waiting: Arc<Mutex<VecDeque<Split>>>,
+    at_once: usize,
+    ordered: bool,
+}
+
+impl SharedScan {
+    /// The batches' columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.wanted.schema
+    }
+
+    /// A stream of parts that no other has taken. A limit holds for each stream.
+    pub fn stream(&self) -> RemoteStream {
+        RemoteStream {
+            wanted: Arc::clone(&self.wanted),
+            waiting: Arc::clone(&self.waiting),
             open: VecDeque::new(),
-            at_once,
-            ordered,
-            left: limit,
+            at_once: self.at_once,
+            ordered: self.ordered,
+            left: self.wanted.limit,
             resumed: 0,
             done: false,
-        })
+        }
     }
 }
 
@@ -272,7 +303,7 @@ impl Part {
 /// The batches of a scan. Dropping it cancels the scan.
 pub struct RemoteStream {
     wanted: Arc<Wanted>,
-    waiting: VecDeque<Split>,
+    waiting: Arc<Mutex<VecDeque<Split>>>,
     open: VecDeque<Reading>,
     at_once: usize,
     ordered: bool,
@@ -298,9 +329,13 @@ impl RemoteStream {
         self.resumed
     }
 
+    fn next_split(&self) -> Option<Split> {
+        self.waiting.lock().pop_front()
+    }
+
     fn open_parts(&mut self) {
         while self.open.len() < self.at_once
-            && let Some(split) = self.waiting.pop_front()
+            && let Some(split) = self.next_split()
         {
             let part = Part::new(&self.wanted, split);
             self.open.push_back(Reading::Waiting(part.next().boxed()));

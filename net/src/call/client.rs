@@ -34,9 +34,10 @@ impl Channel {
         socket: S,
         timer: T,
         clock: Clock,
-        config: Config,
+        mut config: Config,
         token: Option<String>,
     ) -> (Self, Driver<S, T>) {
+        config.safe_way |= socket.keeps_bytes();
         let shared = Shared::new(Connection::client(config, token, clock.now()), clock);
         let driver = Driver::new(Arc::clone(&shared), socket, timer);
         (Self { handle: Arc::new(Handle(shared)) }, driver)

@@ -74,7 +74,8 @@ impl<A: Future<Output = ()>> Future for Answering<A> {
 
 impl<S: Socket, T: Timer, V: Service> Serving<S, T, V> {
     /// A connection that was accepted.
-    pub fn new(socket: S, timer: T, clock: Clock, config: Config, service: V, peer: Peer) -> Self {
+    pub fn new(socket: S, timer: T, clock: Clock, mut config: Config, service: V, peer: Peer) -> Self {
+        config.safe_way |= socket.keeps_bytes();
         let shared = Shared::new(Connection::server(config, clock.now()), clock);
         Self {
             driver: Driver::new(Arc::clone(&shared), socket, timer),

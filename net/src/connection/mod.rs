@@ -70,7 +70,7 @@ pub use transmit::SendQueue;
 
 use crate::error::{ErrorKind, Result, RpcError};
 use crate::frame::{FLAG_LAST, FLAG_MORE, Header, Kind};
-use crate::hello::Hello;
+use crate::hello::{FEATURE_BARE, Hello};
 use crate::limits::{self, HEADER_BYTES, STREAM_WINDOW_BYTES_MAX};
 use crate::time::Time;
 use stream::{Outgoing, Stream};
@@ -88,6 +88,17 @@ pub(crate) enum Fault {
     ForgottenCancel,
     /// The bytes of discarded messages are never granted again.
     LeakedDiscard,
+}
+
+/// Whether bodies of messages have checksums. Headers always do, and so do all frames that are no messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checksums {
+    /// Where bytes may change on the way. Within TLS they can't unseen, and between two ends of one machine they don't leave its
+    /// memory: there, where both sides see it so, they would say the same again. The default.
+    #[default]
+    WhereNeeded,
+    /// Always.
+    Always,
 }
 
 /// What a side allows, and how it waits.
@@ -113,6 +124,10 @@ pub struct Config {
     pub ping_timeout: Duration,
     /// A connection without calls for so long closes itself. Default: none does.
     pub idle_timeout: Option<Duration>,
+    /// Whether bodies of messages have checksums.
+    pub checksums: Checksums,
+    /// Whether the way to the peer keeps bytes as they are. Drivers set it, by what they know of their sockets.
+    pub safe_way: bool,
     /// What windows are reserved from.
     pub budget: Option<MemoryBudget>,
     /// Where what is received lies.
@@ -136,6 +151,8 @@ impl Default for Config {
             ping_after: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(10),
             idle_timeout: None,
+            checksums: Checksums::default(),
+            safe_way: false,
             budget: None,
             pool: BufferPool::global().clone(),
             credits: true,
@@ -243,6 +260,8 @@ pub struct Connection {
     /// Sum of the streams' windows.
     windows: u64,
 
+    /// Whether both sides agreed on bodies without checksums.
+    bare: bool,
     /// Frames that need no credit.
     control: VecDeque<(Header, Vec<u8>, Vec<Bytes>)>,
     /// Streams whose grants are to be told; 0 stands for the connection.
@@ -271,6 +290,8 @@ impl Connection {
     /// The end that opens streams. It says hello at once, with a token where it has one.
     pub fn client(config: Config, token: Option<String>, now: Time) -> Self {
         let mut connection = Self::new(Role::Client, config, now);
+        // Offered; the server says whether it is so.
+        connection.bare = connection.offers_bare();
         connection.say_hello(limits::VERSION, Greeting { shard: 0, shards: 0 }, token);
         connection
     }
@@ -302,6 +323,7 @@ impl Connection {
             taken: 0,
             granted: config.connection_window,
             windows: 0,
+            bare: false,
             control: VecDeque::new(),
             grants: VecDeque::new(),
             line: VecDeque::new(),
@@ -321,6 +343,14 @@ impl Connection {
         }
     }
 
+    fn offers_bare(&self) -> bool {
+        self.config.safe_way && self.config.checksums == Checksums::WhereNeeded
+    }
+
+    fn agrees_on_bare(&self) -> bool {
+        self.offers_bare() && self.peer.as_ref().is_some_and(|peer| peer.features & FEATURE_BARE != 0)
+    }
+
     #[cfg(test)]
     fn planted(&self, fault: Fault) -> bool {
         self.config.fault == Some(fault)
@@ -330,7 +360,7 @@ impl Connection {
         let hello = Hello {
             version_min: if self.role == Role::Client { limits::VERSION_MIN } else { version },
             version,
-            features: 0,
+            features: if self.bare { FEATURE_BARE } else { 0 },
             node: self.config.node,
             frame_bytes_max: self.config.frame_bytes_max,
             streams_max: self.config.streams_max,
@@ -353,6 +383,7 @@ impl Connection {
         let version = self.peer.as_ref().map_or(limits::VERSION, |peer| peer.version.min(limits::VERSION));
         self.phase = if self.going_away { Phase::Draining } else { Phase::Open };
         (self.heard_at, self.used_at) = (now, now);
+        self.bare = self.agrees_on_bare();
         self.say_hello(version, greeting, None);
         self.finish_draining();
     }

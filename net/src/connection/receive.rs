@@ -26,6 +26,9 @@ impl Connection {
     pub(super) fn check_header(&self, header: &Header) -> Result<()> {
         let kind = header.kind()?;
         let bytes = header.body_bytes();
+        if !header.is_checked() && (kind != Kind::Data || !self.bare) {
+            return Err(protocol(format!("a {kind:?} frame without a checksum, which was not agreed on")));
+        }
         let limit = match kind {
             _ if self.phase == Phase::Greeting && kind != Kind::Hello && kind != Kind::Goaway => {
                 return Err(protocol(format!("a {kind:?} frame before the handshake is done")));
@@ -135,6 +138,7 @@ impl Connection {
             // Its answer waits for who admits.
             Role::Server => self.events.push_back(Event::Greeted),
             Role::Client => {
+                self.bare = self.agrees_on_bare();
                 self.phase = if self.going_away { Phase::Draining } else { Phase::Open };
                 self.heard_at = now;
                 self.ping(now);

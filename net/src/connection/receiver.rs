@@ -8,7 +8,7 @@ use deltalite_alloc::{BufferPool, PoolBuffer};
 
 use super::{Connection, Phase};
 use crate::error::{ErrorKind, Result, RpcError};
-use crate::frame::Header;
+use crate::frame::{BodyCrc, Header};
 use crate::limits::{HEADER_BYTES, LANDING_BYTES_MIN};
 use crate::time::Time;
 
@@ -55,7 +55,7 @@ impl Accept for (&mut Connection, Time) {
 #[derive(Debug)]
 enum Parse {
     Header { bytes: [u8; HEADER_BYTES], have: usize },
-    Body { header: Header, body: PoolBuffer, have: usize },
+    Body { header: Header, body: PoolBuffer, have: usize, crc: BodyCrc },
 }
 
 /// Cuts what is received into frames.
@@ -108,12 +108,16 @@ impl Receiver {
 
     /// So many bytes were received into [`Self::landing`].
     pub fn landed(&mut self, bytes: usize, to: &mut impl Accept) {
-        let Parse::Body { body, have, .. } = &mut self.parse else { return };
+        let Parse::Body { header, body, have, crc } = &mut self.parse else { return };
+        // While it is still near.
+        if header.is_checked() {
+            crc.update(&body.as_slice()[*have..*have + bytes]);
+        }
         *have += bytes;
         if *have == body.len()
-            && let Parse::Body { header, body, .. } = std::mem::take(self).parse
+            && let Parse::Body { header, body, crc, .. } = std::mem::take(self).parse
         {
-            match header.check_body(body.as_slice()) {
+            match header.check_body(crc.finish()) {
                 Ok(()) => to.accept(header, Some(body)),
                 Err(error) => to.reject(error),
             }
@@ -126,7 +130,7 @@ impl Receiver {
         let pool = to.check(&header)?;
         match header.body_bytes() as usize {
             0 => {
-                header.check_body(&[])?;
+                header.check_body(0)?;
                 to.accept(header, None);
             }
             bytes => {
@@ -134,7 +138,7 @@ impl Receiver {
                     RpcError::new(ErrorKind::Overloaded, format!("no memory for a frame of {bytes} bytes"))
                         .caused_by(error)
                 })?;
-                self.parse = Parse::Body { header, body, have: 0 };
+                self.parse = Parse::Body { header, body, have: 0, crc: BodyCrc::default() };
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 #[cfg(test)]
 use super::Fault;
 use super::{Connection, Phase};
-use crate::frame::{Header, Kind, body_crc, padded};
+use crate::frame::{BodyCrc, FLAG_BARE, Header, Kind, padded};
 use crate::limits::{ENCODED_AHEAD_BYTES, HEADER_BYTES};
 use crate::time::Time;
 
@@ -172,7 +172,8 @@ impl Connection {
                 self.events.push_back(super::Event::Writable(id));
             }
             let mut header = Header::new(frame.kind, id);
-            header.flags = frame.flags;
+            let bare = self.bare && frame.kind == Kind::Data;
+            header.flags = frame.flags | if bare { FLAG_BARE } else { 0 };
             push_frame(out, header, &frame.meta, frame.payload);
             if gone {
                 self.remove(id);
@@ -191,7 +192,11 @@ fn push_frame(out: &mut SendQueue, mut header: Header, meta: &[u8], payload: Vec
     first.put_bytes(0, HEADER_BYTES);
     first.put_slice(meta);
     first.resize(HEADER_BYTES + head, 0);
-    let crc = body_crc(std::iter::once(&first[HEADER_BYTES..]).chain(payload.iter().map(|p| &p[..])));
+    let crc = if header.is_checked() {
+        BodyCrc::of(std::iter::once(&first[HEADER_BYTES..]).chain(payload.iter().map(|p| &p[..])))
+    } else {
+        0
+    };
     first[..HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header.seal(crc)));
     out.push(first.freeze());
     for piece in payload {

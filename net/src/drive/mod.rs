@@ -48,6 +48,11 @@ pub trait Socket: Unpin {
     /// Tells the peer that nothing more is sent.
     fn close(&mut self);
 
+    /// Whether bytes can't change unseen between both ends: within TLS, or within one machine.
+    fn keeps_bytes(&self) -> bool {
+        false
+    }
+
     /// The certificate that the peer proved to own, in DER.
     fn certificate(&self) -> Option<Vec<u8>> {
         None

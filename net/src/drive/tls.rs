@@ -178,6 +178,10 @@ impl<S: Socket> Socket for Tls<S> {
         self.poll_records(cx)
     }
 
+    fn keeps_bytes(&self) -> bool {
+        true
+    }
+
     fn close(&mut self) {
         self.session.send_close_notify();
         let mut cx = Context::from_waker(std::task::Waker::noop());

@@ -187,6 +187,7 @@ fn config(world: &World, fault: Option<Fault>) -> Config {
         connection_window: [70_000, 200_000, 32 << 20][world.below(3) as usize],
         stream_window: [16 << 10, 40_000, 1 << 20][world.below(3) as usize],
         streams_max: [2, 16, 1024][world.below(3) as usize],
+        safe_way: world.once_in(2),
         fault,
         ..Config::default()
     }
