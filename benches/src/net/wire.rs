@@ -10,7 +10,7 @@ use bytes::Bytes;
 use deltalite_net::call::Call;
 use deltalite_net::call::client::Channel;
 use deltalite_net::call::server::{Peer, Service, Serving};
-use deltalite_net::connection::{CallSpec, Config, Greeting, Opened};
+use deltalite_net::connection::{CallSpec, Checksums, Config, Greeting, Opened};
 use deltalite_net::drive::tokio::{ConnectOptions, Tcp, TokioTimer, accept, connect};
 use deltalite_net::hello::Hello;
 use deltalite_net::{Clock, Result as RpcResult};
@@ -197,14 +197,20 @@ fn pages_told() -> String {
 /// One stream of pages, and over a bare socket.
 pub(super) fn streams(rounds: usize) -> Result<Vec<Row>> {
     let runtime = runtime().map_err(system("starting a runtime"))?;
-    let channel = channel(&runtime, &Config::default())?;
-    let ours = || runtime.block_on(receive(&channel, STREAM_BYTES)).map_err(failed("a stream"));
-    let [ours, bare] = beside(rounds, ours, || raw(STREAM_BYTES))?;
+    // As on one machine, and as between two: with a checksum of each page.
+    let near = channel(&runtime, &Config::default())?;
+    let far = channel(&runtime, &Config { checksums: Checksums::Always, ..Config::default() })?;
+    let over =
+        |channel: &Channel| runtime.block_on(receive(channel, STREAM_BYTES)).map_err(failed("a stream"));
+    let [ours, bare] = beside(rounds, || over(&near), || raw(STREAM_BYTES))?;
+    let [checked, beside_it] = beside(rounds, || over(&far), || raw(STREAM_BYTES))?;
+    let (checked, beside_it) = (GIGABYTES / checked.0, GIGABYTES / beside_it.0);
     let (rate, bare_rate) = (GIGABYTES / ours.0, GIGABYTES / bare.0);
     let (cpu, bare_cpu) = (ours.1 / GIGABYTES, bare.1 / GIGABYTES);
     let data = pages_told();
     Ok(vec![
         row("stream", &data, "GB/s", rate, "raw_tcp", bare_rate, rate / bare_rate),
+        row("stream_checked", &data, "GB/s", checked, "raw_tcp", beside_it, checked / beside_it),
         row("stream_cpu", &data, "s/GB", cpu, "raw_tcp", bare_cpu, bare_cpu / cpu),
     ])
 }

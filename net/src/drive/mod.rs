@@ -48,6 +48,9 @@ pub trait Socket: Unpin {
     /// Tells the peer that nothing more is sent.
     fn close(&mut self);
 
+    /// Told before it waits: so many bytes are on their way for sure, and waking up for fewer is not worth it.
+    fn expect(&mut self, _bytes: usize) {}
+
     /// Whether bytes can't change unseen between both ends: within TLS, or within one machine.
     fn keeps_bytes(&self) -> bool {
         false
@@ -161,7 +164,10 @@ impl<S: Socket, T: Timer> Driver<S, T> {
                 None => (0, self.socket.poll_read(cx, &mut [IoSliceMut::new(scratch)])),
             };
             match polled {
-                Poll::Pending => Ok(false),
+                Poll::Pending => {
+                    self.socket.expect(landing.max(1));
+                    Ok(false)
+                }
                 Poll::Ready(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
                 Poll::Ready(Ok(n)) => {
                     let mut to = &*self.shared;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -22,7 +23,10 @@ use crate::time::{Clock, Time};
 
 /// A TCP connection.
 #[derive(Debug)]
-pub struct Tcp(TcpStream);
+pub struct Tcp(TcpStream, libc::c_int);
+
+/// Bytes that a socket waits for while a large body is on its way: each time that it wakes up costs both sides.
+const WORTH_WAKING: libc::c_int = 256 << 10;
 
 impl Tcp {
     /// Over a stream that is connected. Small frames are not held back.
@@ -31,7 +35,7 @@ impl Tcp {
     /// The operating system's.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self(stream))
+        Ok(Self(stream, 1))
     }
 }
 
@@ -53,6 +57,26 @@ impl Socket for Tcp {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }
+        }
+    }
+
+    fn expect(&mut self, bytes: usize) {
+        let mark = if bytes >= WORTH_WAKING as usize { WORTH_WAKING } else { 1 };
+        if mark == self.1 {
+            return;
+        }
+        // SAFETY: the descriptor is this socket's, and the value is an integer that lives here.
+        let set = unsafe {
+            libc::setsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVLOWAT,
+                (&raw const mark).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        if set == 0 {
+            self.1 = mark;
         }
     }
 
