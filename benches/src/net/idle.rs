@@ -74,7 +74,7 @@ pub(super) fn idle(connections: usize) -> Result<Vec<Row>> {
         }
         channels.push(runtime.block_on(connect(address, &options)).map_err(failed("connecting"))?);
     }
-    runtime.block_on(tokio::time::sleep(Duration::from_millis(500)));
+    runtime.block_on(async { tokio::time::sleep(Duration::from_millis(500)).await });
     let after = both()?;
     let each = |after: f64, before: f64| (after - before) / connections as f64 / 1024.0;
     let alive = channels.iter().filter(|channel| channel.takes_calls()).count();

@@ -15,7 +15,7 @@ use deltalite_net::{ErrorKind, Result, RpcError};
 use crate::protocol::{self, HEALTH, Health, REQUEST_BYTES_INLINE};
 
 /// A connection that nothing is asked over for so long is closed, unless options say otherwise.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
