@@ -129,7 +129,7 @@ python-test: system $(VENV)/made ## The Python package, with pytest
 	@mkdir -p target/python
 	cp -r engine/python/python/deltalite target/python/
 	cp $(CARGO_TARGET_DIR)/debug/lib_deltalite.so target/python/deltalite/_deltalite.abi3.so
-	PYTHONPATH=$(CURDIR)/target/python $(VENV)/bin/python -m pytest -q -p no:cacheprovider engine/python/tests
+	DELTALITE_PROGRAM=$(CARGO_TARGET_DIR)/debug/deltalite PYTHONPATH=$(CURDIR)/target/python $(VENV)/bin/python -m pytest -q -p no:cacheprovider engine/python/tests
 
 $(VENV)/made:
 	$(PYTHON) -m venv --clear $(VENV)

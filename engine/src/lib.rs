@@ -37,6 +37,7 @@
 struct Readme;
 
 pub mod convert;
+pub mod credentials;
 mod error;
 pub mod explain;
 pub mod import;

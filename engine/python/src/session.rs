@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use deltalite::EngineError;
+use deltalite::credentials::Credentials;
 use deltalite::query::{self, SessionOptions};
 use deltalite::table::TableContext;
 use pyo3::prelude::*;
@@ -28,7 +29,8 @@ impl Session {
 #[pymethods]
 impl Session {
     #[new]
-    #[pyo3(signature = (catalog = None, *, memory_bytes = None, threads = None, temp_dir = None, timeout = None))]
+    #[pyo3(signature = (catalog = None, *, memory_bytes = None, threads = None, temp_dir = None, timeout = None, token = None, tls_ca = None, tls_client = None))]
+    #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn new(
         py: Python<'_>,
         catalog: Option<PathBuf>,
@@ -36,8 +38,12 @@ impl Session {
         threads: Option<u32>,
         temp_dir: Option<PathBuf>,
         timeout: Option<f64>,
+        token: Option<String>,
+        tls_ca: Option<PathBuf>,
+        tls_client: Option<(PathBuf, PathBuf)>,
     ) -> PyResult<Self> {
-        let mut options = SessionOptions::default();
+        let credentials = Credentials { token, tls_ca, tls_client };
+        let mut options = SessionOptions::default().connecting(credentials.for_sessions());
         if let Some(catalog) = catalog {
             options = options.catalog(catalog);
         }

@@ -1,22 +1,17 @@
-//! What a server has, for `scan`.
+//! What a server has, for `scan`; how servers are talked to, for `query` and `shell` as well.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use clap::Args;
-use deltalite::net::drive::tls::TlsClient;
-use deltalite::net::drive::tokio::ConnectOptions;
+use deltalite::credentials::Credentials;
+use deltalite::remote::Address;
 use deltalite::remote::scan::BlockingScan;
-use deltalite::remote::{Address, ClientOptions};
 use deltalite::where_clause::parse_where;
 use deltalite::{EngineError, Result};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
 
 use super::select::Selection;
-use super::serve::certificates;
 
 /// How a server is talked to.
 #[derive(Debug, Args)]
@@ -37,33 +32,9 @@ pub(super) struct Connecting {
 }
 
 impl Connecting {
-    fn options(&self, address: &Address) -> Result<ClientOptions> {
-        let tls = self.tls_ca.as_ref().map(|ca| self.tls(ca, address)).transpose()?;
-        let connect = ConnectOptions { token: self.token.clone(), tls, ..ConnectOptions::default() };
-        Ok(ClientOptions { connect, ..ClientOptions::default() })
-    }
-
-    fn tls(&self, ca: &PathBuf, address: &Address) -> Result<TlsClient> {
-        let wrong = |what: &str, e: String| EngineError::usage(what, e);
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in certificates("--tls-ca", ca)? {
-            roots.add(certificate).map_err(|e| wrong("--tls-ca", e.to_string()))?;
-        }
-        let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
-        let config = match (&self.tls_client_cert, &self.tls_client_key) {
-            (Some(cert), Some(key)) => {
-                let chain = certificates("--tls-client-cert", cert)?;
-                let key = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|e| wrong("--tls-client-key", format!("{}: {e}", key.display())))?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|e| wrong("--tls-client-cert", e.to_string()))?
-            }
-            _ => builder.with_no_client_auth(),
-        };
-        let name = ServerName::try_from(address.host.clone())
-            .map_err(|e| wrong("address", format!("{:?}: {e}", address.host)))?;
-        Ok(TlsClient { config: Arc::new(config), name })
+    pub(super) fn credentials(&self) -> Credentials {
+        let (cert, key) = (self.tls_client_cert.clone(), self.tls_client_key.clone());
+        Credentials { token: self.token.clone(), tls_ca: self.tls_ca.clone(), tls_client: cert.zip(key) }
     }
 }
 
@@ -82,7 +53,7 @@ impl RemoteRows {
         connecting: &Connecting,
     ) -> Result<Self> {
         let address: Address = address.parse()?;
-        let mut scan = BlockingScan::open(&address, connecting.options(&address)?)?;
+        let mut scan = BlockingScan::open(&address, connecting.credentials().options(&address)?)?;
         let table = scan.table();
         let mut wanted = table.scan().ordered(!selection.unordered());
         if let Some(columns) = selection.columns() {

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use deltalite::net::auth::Gate;
+use deltalite::credentials::certificates;
+use deltalite::net::auth::{Gate, Grants};
 use deltalite::server::{Server, ServerOptions};
-use deltalite::{EngineError, Result};
+use deltalite::{EngineError, MemoryBudget, Result};
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tracing_subscriber::EnvFilter;
 
+use super::args::size;
 use super::report::Outcome;
 
 /// Serve the files and tables in a folder to `deltalite scan`, SQL and programs on other machines.
@@ -57,6 +59,15 @@ pub(super) struct Arguments {
     /// Scans at once; more are told to come back later.
     #[arg(long, value_name = "N", default_value_t = 256)]
     scans: u64,
+    /// Memory for connections and scans, such as 512MiB; without room, callers are told to come back later.
+    #[arg(long, value_name = "BYTES", value_parser = size, default_value = "1GiB", env = "DELTALITE_SERVE_MEMORY")]
+    memory: u64,
+    /// Bytes a second that a caller is sent, over all its connections, such as 100MiB. Without: as many as there are.
+    #[arg(long, value_name = "BYTES", value_parser = size, env = "DELTALITE_CALLER_RATE")]
+    caller_rate: Option<u64>,
+    /// What a caller may read: its name (* is everybody) and a path, with all that is below it. Can be given again. Without: everything.
+    #[arg(long, value_name = "NAME=PATH", value_parser = grant)]
+    grant: Vec<(String, String)>,
     /// Seconds that scans have to finish when the server is stopped.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u64,
@@ -79,7 +90,16 @@ impl Arguments {
             .listen(self.listen)
             .shard_options(shards)
             .scans_max(self.scans)
+            .memory(MemoryBudget::root("serve", usize::try_from(self.memory).unwrap_or(usize::MAX)))
             .gate(self.gate()?);
+        if let Some(rate) = self.caller_rate {
+            options = options.caller_rate(rate);
+        }
+        if !self.grant.is_empty() {
+            let grants = Grants::default();
+            let grants = self.grant.iter().fold(grants, |grants, (name, path)| grants.allow(name, path));
+            options = options.authorize(Arc::new(grants));
+        }
         if let Some(http) = self.http {
             options = options.http(http, self.http_anywhere);
         }
@@ -160,13 +180,12 @@ impl Arguments {
     }
 }
 
-/// The certificates in a PEM file.
-pub(super) fn certificates(what: &str, path: &PathBuf) -> Result<Vec<CertificateDer<'static>>> {
-    let wrong = |detail: String| EngineError::usage(what, format!("{}: {detail}", path.display()));
-    let read: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.to_string()))?.collect();
-    let read = read.map_err(|e| wrong(e.to_string()))?;
-    if read.is_empty() { Err(wrong("there is no certificate in it".to_owned())) } else { Ok(read) }
+/// What a caller may read: `NAME=PATH`.
+fn grant(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.to_owned())),
+        _ => Err("write it as NAME=PATH, as in reports=sales/2026".to_owned()),
+    }
 }
 
 impl Log {

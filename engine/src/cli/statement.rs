@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::args::size;
 use super::print::{Printer, Text};
+use super::remote::Connecting;
 use super::ui;
 
 /// How often progress is drawn.
@@ -40,6 +41,8 @@ pub(super) struct SessionArguments {
     /// Seconds that a statement may take.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
+    #[command(flatten)]
+    connecting: Connecting,
 }
 
 impl SessionArguments {
@@ -49,7 +52,9 @@ impl SessionArguments {
     /// When shards or threads can't be started.
     pub(super) fn open(&self) -> Result<(Session, Runtime)> {
         let threads = self.threads.unwrap_or(0);
-        let mut options = SessionOptions::default().catalog(&self.catalog);
+        let mut options = SessionOptions::default()
+            .catalog(&self.catalog)
+            .connecting(self.connecting.credentials().for_sessions());
         let shards = match self.memory {
             None => deltalite::shards(threads)?,
             Some(bytes) => {

@@ -115,3 +115,25 @@ fn who_calls_and_where_is_minded() {
     let said = fails(folder.path(), 2, &["scan", "deltalite://127.0.0.1/"]);
     assert!(said.contains("error[DL-0508]") && said.contains("deltalite://host:port/table"), "{said}");
 }
+
+#[test]
+fn what_is_served_is_queried() {
+    let folder = tempfile::tempdir().unwrap();
+    trips(folder.path());
+    std::fs::create_dir(folder.path().join("open")).unwrap();
+    std::fs::copy(folder.path().join("trips.dlb"), folder.path().join("open/trips.dlb")).unwrap();
+    std::fs::write(folder.path().join("tokens"), "reports=s3cret\n").unwrap();
+    let more =
+        ["--token-file", "tokens", "--grant", "reports=open", "--caller-rate", "1GiB", "--memory", "64MiB"];
+    let server = serve(folder.path(), &more);
+    let select =
+        |name: &str| format!("SELECT name FROM '{}' WHERE fare > 100 ORDER BY id", server.address(name));
+    let open = select("open/trips.dlb");
+    assert_eq!(ok(folder.path(), &["query", &open, "-o", "csv", "--token", "s3cret"]), "name\nb\nc\n");
+    let said = fails(folder.path(), 1, &["query", &open]);
+    assert!(said.contains("DL-0505"), "{said}");
+    let said = fails(folder.path(), 1, &["query", &select("trips.dlb"), "--token", "s3cret"]);
+    assert!(said.contains("DL-0506") && said.contains("reports may not read trips.dlb"), "{said}");
+    let said = fails(folder.path(), 2, &["serve", "--data", ".", "--grant", "reports"]);
+    assert!(said.contains("NAME=PATH"), "{said}");
+}

@@ -128,6 +128,8 @@ class Session:
     memory_bytes: what the session may use, buffers included; what operators have beyond is spilled to ``temp_dir``. No limit without.
     threads: shards that read, and parts of a query that run at once. One a core without.
     timeout: seconds that a statement may take.
+    token, tls_ca, tls_client: what servers named in FROM (``'deltalite://host:port/table'``) are shown; the file of certificates
+    that theirs have to be signed by, which makes connections TLS; and the files of one's own certificate and key.
     """
 
     def __init__(
@@ -138,9 +140,19 @@ class Session:
         threads: int | None = None,
         temp_dir: _Path | None = None,
         timeout: float | None = None,
+        token: str | None = None,
+        tls_ca: _Path | None = None,
+        tls_client: tuple[_Path, _Path] | None = None,
     ):
         self._session = _deltalite.Session(
-            catalog, memory_bytes=memory_bytes, threads=threads, temp_dir=temp_dir, timeout=timeout
+            catalog,
+            memory_bytes=memory_bytes,
+            threads=threads,
+            temp_dir=temp_dir,
+            timeout=timeout,
+            token=token,
+            tls_ca=tls_ca,
+            tls_client=tls_client,
         )
 
     def sql(self, text: str, **tables: Any) -> Result:

@@ -23,6 +23,9 @@ class Session:
         threads: int | None = None,
         temp_dir: str | PathLike[str] | None = None,
         timeout: float | None = None,
+        token: str | None = None,
+        tls_ca: str | PathLike[str] | None = None,
+        tls_client: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
     ) -> None: ...
     def sql(self, text: str) -> Rows: ...
     def in_transaction(self) -> bool: ...
