@@ -22,11 +22,11 @@ pub(crate) struct Condition {
     dynamic: Vec<Arc<dyn PhysicalExpr>>,
 }
 
-fn and(known: Option<Predicate>, more: Predicate) -> Option<Predicate> {
-    Some(match known {
+fn and(known: Option<Predicate>, more: Predicate) -> Predicate {
+    match known {
         Some(known) => known.and(more),
         None => more,
-    })
+    }
 }
 
 impl Condition {
@@ -48,12 +48,12 @@ impl Condition {
                 }
                 taken.push(PushedDown::No);
             } else if let Some(predicate) = exact {
-                self.predicate = and(self.predicate.take(), predicate);
+                self.predicate = Some(and(self.predicate.take(), predicate));
                 taken.push(PushedDown::Yes);
             } else {
                 // What is only a part still leaves blocks out.
                 if let Some(part) = part_of(&filter).filter(&understands) {
-                    self.predicate = and(self.predicate.take(), part);
+                    self.predicate = Some(and(self.predicate.take(), part));
                 }
                 taken.push(PushedDown::No);
             }
@@ -67,7 +67,7 @@ impl Condition {
         for filter in &self.dynamic {
             let now = filter.snapshot().ok().flatten().unwrap_or_else(|| filter.clone());
             if let Some(part) = part_of(&now) {
-                all = and(all, part);
+                all = Some(and(all, part));
             }
         }
         all

@@ -39,11 +39,20 @@ pub(crate) struct Admission {
 /// A scan's place; dropping it makes room.
 pub(crate) struct Place {
     scans: Arc<AtomicU64>,
-    _memory: Option<Reservation>,
+    memory: Option<Reservation>,
+}
+
+impl Place {
+    fn with(mut self, memory: Reservation) -> Self {
+        self.memory = Some(memory);
+        self
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // Given back before the next one is let in.
+        self.memory.take();
         self.scans.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -80,17 +89,15 @@ impl Admission {
             .retry_after(wait));
         }
         let before = self.scans.fetch_add(1, Ordering::AcqRel);
-        let mut place = Place { scans: Arc::clone(&self.scans), _memory: None };
+        let place = Place { scans: Arc::clone(&self.scans), memory: None };
         let full = |what: String| RpcError::new(ErrorKind::Overloaded, what).retry_after(self.retry_after);
         if before >= self.max {
             return Err(full(format!("{} scans are under way, which is the limit", self.max)));
         }
-        if let Some(memory) = &self.memory {
-            let reserved = memory.try_reserve(SCAN_BYTES);
-            place._memory =
-                Some(reserved.map_err(|e| full("no memory for another scan".into()).caused_by(e))?);
-        }
-        Ok(place)
+        let Some(memory) = &self.memory else { return Ok(place) };
+        let reserved = memory.try_reserve(SCAN_BYTES);
+        let reserved = reserved.map_err(|e| full("no memory for another scan".into()).caused_by(e))?;
+        Ok(place.with(reserved))
     }
 
     /// After how long a caller may be sent so many bytes; none: now, and they are counted.
@@ -102,10 +109,9 @@ impl Admission {
     fn rate(&self, caller: &Arc<str>, units: NonZeroU32) -> Option<Duration> {
         let (rates, clock) = self.rates.as_ref()?;
         match rates.check_key_n(caller, units) {
-            Ok(Ok(())) => None,
             Ok(Err(until)) => Some(until.wait_time_from(clock.now())),
-            // Cannot be: the burst is at least what is asked for at once.
-            Err(InsufficientCapacity(_)) => None,
+            // More than a burst can't be asked for: the burst is at least that.
+            Ok(Ok(())) | Err(InsufficientCapacity(_)) => None,
         }
     }
 

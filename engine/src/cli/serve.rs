@@ -1,15 +1,16 @@
 //! `deltalite serve`
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use deltalite::alloc::MemoryBudget;
 use deltalite::credentials::certificates;
 use deltalite::net::auth::{Gate, Grants};
 use deltalite::server::{Server, ServerOptions};
-use deltalite::{EngineError, MemoryBudget, Result};
+use deltalite::{EngineError, Result};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use tracing_subscriber::EnvFilter;
@@ -154,7 +155,7 @@ impl Arguments {
         Ok(if self.tls_client_ca.is_some() { gate.certificates() } else { gate })
     }
 
-    fn tls(&self, cert: &PathBuf, key: &PathBuf) -> Result<Arc<rustls::ServerConfig>> {
+    fn tls(&self, cert: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>> {
         let chain = certificates("--tls-cert", cert)?;
         let secret = PrivateKeyDer::from_pem_file(key)
             .map_err(|e| EngineError::usage("--tls-key", format!("{}: {e}", key.display())))?;
