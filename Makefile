@@ -40,7 +40,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HAS_NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 # The peers need libclang at build time: a crate of Vortex generates bindings with it.
-HAS_LIBCLANG := $(shell ls /usr/lib/llvm*/lib/libclang.so* /usr/lib/*/libclang*.so* /usr/lib64/libclang.so* 2>/dev/null | head -n 1; echo $${LIBCLANG_PATH:-})
+HAS_LIBCLANG := $(shell ls /usr/lib/llvm*/lib/libclang[.-]*so* /usr/lib/*/libclang[.-]*so* /usr/lib64/libclang[.-]*so* 2>/dev/null | grep -v libclang-cpp | head -n 1; echo $${LIBCLANG_PATH:-})
 
 ##@ Everyday
 
