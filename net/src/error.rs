@@ -172,6 +172,11 @@ impl RpcError {
         self.peer.as_deref()
     }
 
+    /// Bytes of all its texts.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.code.len() + self.message.len() + self.causes.iter().map(String::len).sum::<usize>()
+    }
+
     /// Whether the same call may succeed later, and how long to wait at least.
     pub fn retryable(&self) -> Option<Duration> {
         match self.retry {

@@ -196,6 +196,11 @@ impl Header {
         self
     }
 
+    /// As it lies on the wire, once it is sealed.
+    pub fn bytes(&self) -> &[u8; HEADER_BYTES] {
+        bytemuck::cast_ref(self)
+    }
+
     /// From the wire.
     ///
     /// # Errors

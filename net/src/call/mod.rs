@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use deltalite_alloc::SharedBuffer;
+use deltalite_alloc::{AllocError, SharedBuffer};
 
 pub(crate) use shared::{Shared, Wait};
 
@@ -68,25 +68,52 @@ impl Call {
     /// # Errors
     /// As [`Self::receive`]; and where a message is larger than [`MESSAGE_BYTES_MAX`] or breaks off.
     pub async fn receive_whole(&mut self) -> Result<Option<Whole>> {
+        self.receive_within(MESSAGE_BYTES_MAX).await
+    }
+
+    /// [`Self::receive_whole`], for messages of up to so many bytes with their metadata and headers.
+    ///
+    /// Parts of a message are taken before it is whole, so that it may be larger than its window. What they have is reserved from
+    /// the budget of the connection, where it has one.
+    ///
+    /// # Errors
+    /// As [`Self::receive`]; where a message is larger or breaks off, and where there is no memory for it.
+    pub async fn receive_within(&mut self, bytes_max: usize) -> Result<Option<Whole>> {
         let Some(first) = self.receive().await? else { return Ok(None) };
         if !first.more() {
             return Ok(Some(Whole { meta: first.meta().to_vec(), payload: first.payload() }));
         }
-        let mut parts = vec![first];
-        let mut bytes = parts[0].payload_bytes();
-        while parts.last().is_some_and(Message::more) {
-            let Some(part) = self.receive().await? else {
-                return Err(RpcError::new(ErrorKind::Protocol, "a message broke off before its last part"));
-            };
-            bytes += part.payload_bytes();
-            if bytes > MESSAGE_BYTES_MAX {
+        let budget = self.shared.with(|connection, _| connection.budget().cloned());
+        let no_memory = |error: AllocError| {
+            RpcError::new(ErrorKind::Overloaded, "no memory for a message of several frames").caused_by(error)
+        };
+        let mut reserved = budget.map(|b| b.try_reserve(0)).transpose().map_err(no_memory)?;
+        let mut kept = 0;
+        let mut parts = Vec::new();
+        let mut part = first;
+        loop {
+            // The metadata of a part counts too: without, a peer could send parts that have no payload without end.
+            kept += part.cost() as usize;
+            if kept > bytes_max {
                 return Err(RpcError::new(
                     ErrorKind::TooLarge,
-                    format!("a message of more than {MESSAGE_BYTES_MAX} bytes"),
+                    format!("a message of more than {bytes_max} bytes"),
                 ));
             }
+            if let Some(reserved) = &mut reserved {
+                reserved.grow(part.cost() as usize).map_err(no_memory)?;
+            }
+            let more = part.more();
             parts.push(part);
+            if !more {
+                break;
+            }
+            let Some(next) = self.receive().await? else {
+                return Err(RpcError::new(ErrorKind::Protocol, "a message broke off before its last part"));
+            };
+            part = next;
         }
+        let bytes: usize = parts.iter().map(Message::payload_bytes).sum();
         let mut whole = deltalite_alloc::BufferPool::global().take(bytes.max(1)).map_err(|error| {
             RpcError::new(ErrorKind::Overloaded, format!("no memory for a message of {bytes} bytes"))
                 .caused_by(error)

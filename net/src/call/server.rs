@@ -156,6 +156,18 @@ impl Closer {
         self.0.strong_count() > 0
     }
 
+    /// Whether its client has not been admitted yet.
+    pub fn is_greeting(&self) -> bool {
+        self.0.upgrade().is_some_and(|shared| shared.with(|connection, _| connection.is_greeting()))
+    }
+
+    /// Ends the connection at once, with an error that its client is told.
+    pub fn refuse(&self, error: &RpcError) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.with(|connection, _| connection.refuse(error));
+        }
+    }
+
     /// Takes no more calls; the connection ends when those under way have.
     pub fn close(&self) {
         if let Some(shared) = self.0.upgrade() {

@@ -9,9 +9,12 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | here | commands, events, time, the end |
+//! | here | commands, events, the end |
+//! | `config` | what a side allows, how a call is made |
 //! | `receiver` | bytes to frames |
 //! | `receive` | what frames do |
+//! | `alive` | deadlines, pings, frames that do not end |
+//! | `allowance` | frames that carry nothing, and how many may come |
 //! | `transmit` | what is due to bytes, fairly between streams |
 //! | `stream` | what is known of a stream |
 //! | `window` | how far ahead a sender may go |
@@ -49,6 +52,9 @@
 //! # Ok::<(), deltalite_net::RpcError>(())
 //! ```
 
+mod alive;
+mod allowance;
+mod config;
 mod receive;
 mod receiver;
 mod stream;
@@ -62,8 +68,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use deltalite_alloc::{BufferPool, MemoryBudget};
+use deltalite_alloc::{MemoryBudget, Reservation};
 
+pub use config::{CallSpec, Checksums, Config};
 pub use receiver::{Accept, Receiver};
 pub use stream::{Message, Opened};
 pub use transmit::SendQueue;
@@ -73,6 +80,7 @@ use crate::frame::{FLAG_LAST, FLAG_MORE, Header, Kind};
 use crate::hello::{FEATURE_BARE, Hello};
 use crate::limits::{self, HEADER_BYTES, STREAM_WINDOW_BYTES_MAX};
 use crate::time::Time;
+use allowance::Allowance;
 use stream::{Outgoing, Stream};
 use window::Window;
 
@@ -90,78 +98,6 @@ pub(crate) enum Fault {
     LeakedDiscard,
 }
 
-/// Whether bodies of messages have checksums. Headers always do, and so do all frames that are no messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Checksums {
-    /// Where bytes may change on the way. Within TLS they can't unseen, and between two ends of one machine they don't leave its
-    /// memory: there, where both sides see it so, they would say the same again. The default.
-    #[default]
-    WhereNeeded,
-    /// Always.
-    Always,
-}
-
-/// What a side allows, and how it waits.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// This side's name among nodes; 0 for none.
-    pub node: u64,
-    /// The era of the cluster that this side believes to be in.
-    pub epoch: u64,
-    /// Largest body of a frame taken, in bytes. Default 1 MiB.
-    pub frame_bytes_max: u32,
-    /// Most streams at once that the peer may open. Default 1024.
-    pub streams_max: u32,
-    /// Bytes that may be on the way to this side, over all streams. Default 32 MiB.
-    pub connection_window: u64,
-    /// First window of a stream that the peer opened, in bytes. Default 1 MiB.
-    pub stream_window: u64,
-    /// Time for the handshake. Default 5 s.
-    pub handshake_timeout: Duration,
-    /// A peer that was silent for so long is pinged. Default 10 s.
-    pub ping_after: Duration,
-    /// One that stays silent for so long after is given up. Default 10 s.
-    pub ping_timeout: Duration,
-    /// A connection without calls for so long closes itself. Default: none does.
-    pub idle_timeout: Option<Duration>,
-    /// Whether bodies of messages have checksums.
-    pub checksums: Checksums,
-    /// Whether the way to the peer keeps bytes as they are. Drivers set it, by what they know of their sockets.
-    pub safe_way: bool,
-    /// What windows are reserved from.
-    pub budget: Option<MemoryBudget>,
-    /// Where what is received lies.
-    pub pool: BufferPool,
-    /// Whether credits count. Without them each window is as good as endless: for measuring what credits cost.
-    pub credits: bool,
-    #[cfg(test)]
-    pub(crate) fault: Option<Fault>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            node: 0,
-            epoch: 0,
-            frame_bytes_max: 1 << 20,
-            streams_max: 1024,
-            connection_window: 32 << 20,
-            stream_window: 1 << 20,
-            handshake_timeout: Duration::from_secs(5),
-            ping_after: Duration::from_secs(10),
-            ping_timeout: Duration::from_secs(10),
-            idle_timeout: None,
-            checksums: Checksums::default(),
-            safe_way: false,
-            budget: None,
-            pool: BufferPool::global().clone(),
-            credits: true,
-            #[cfg(test)]
-            fault: None,
-        }
-    }
-}
-
 /// What a server says of itself to a client that it admits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Greeting {
@@ -169,27 +105,6 @@ pub struct Greeting {
     pub shard: u32,
     /// How many there are.
     pub shards: u32,
-}
-
-/// How a call is made.
-#[derive(Debug, Clone)]
-pub struct CallSpec {
-    /// Time for the whole call; without, none but the connection's.
-    pub timeout: Option<Duration>,
-    /// Which request this is for; the same over attempts and nested calls.
-    pub request: u64,
-    /// Which attempt, counted from 0.
-    pub attempt: u16,
-    /// First window of the answers, in bytes. It also bounds a frame of the answer.
-    pub window: u64,
-    /// Whether more messages than the first will be sent.
-    pub streaming: bool,
-}
-
-impl Default for CallSpec {
-    fn default() -> Self {
-        Self { timeout: None, request: 0, attempt: 0, window: 1 << 20, streaming: false }
-    }
 }
 
 /// What happened.
@@ -264,7 +179,12 @@ pub struct Connection {
     bare: bool,
     /// Frames that need no credit.
     control: VecDeque<(Header, Vec<u8>, Vec<Bytes>)>,
-    /// Streams whose grants are to be told; 0 stands for the connection.
+    /// Resets among them, and the bytes of their errors.
+    resets: usize,
+    reset_bytes: usize,
+    /// Whether the connection's grant is to be told.
+    grant_due: bool,
+    /// Streams whose grants are to be told.
     grants: VecDeque<u32>,
     /// Streams that can send, in turn.
     line: VecDeque<u32>,
@@ -274,6 +194,9 @@ pub struct Connection {
 
     greeted_by: Time,
     heard_at: Time,
+    /// When the frame whose body is being received has to be whole.
+    whole_by: Option<Time>,
+    allowance: Allowance,
     /// When the last call ended, as far as time was told since.
     used_at: Time,
     /// Whether one ended since time was told.
@@ -284,6 +207,8 @@ pub struct Connection {
     sampled_at: Time,
     round_trip: Duration,
     going_away: bool,
+    /// The last stream that the peer sees through, where it takes no more.
+    sees_through: u64,
 }
 
 impl Connection {
@@ -325,6 +250,9 @@ impl Connection {
             windows: 0,
             bare: false,
             control: VecDeque::new(),
+            resets: 0,
+            reset_bytes: 0,
+            grant_due: false,
             grants: VecDeque::new(),
             line: VecDeque::new(),
             pong_due: None,
@@ -332,6 +260,8 @@ impl Connection {
             credit: 0,
             greeted_by: now.after(config.handshake_timeout),
             heard_at: now,
+            whole_by: None,
+            allowance: Allowance::new(now),
             used_at: now,
             used: false,
             pinged: None,
@@ -339,6 +269,7 @@ impl Connection {
             sampled_at: now,
             round_trip: Duration::from_millis(1),
             going_away: false,
+            sees_through: u64::MAX,
             config: Arc::new(config),
         }
     }
@@ -377,7 +308,7 @@ impl Connection {
 
     /// Of a server: the peer that said hello may call.
     pub fn admit(&mut self, greeting: Greeting, now: Time) {
-        if self.role != Role::Server || self.phase != Phase::Greeting {
+        if self.role != Role::Server || self.phase != Phase::Greeting || self.peer.is_none() {
             return;
         }
         let version = self.peer.as_ref().map_or(limits::VERSION, |peer| peer.version.min(limits::VERSION));
@@ -423,6 +354,11 @@ impl Connection {
         self.streams.get(&stream).is_none_or(|s| s.error.is_some())
     }
 
+    /// Whether the handshake is under way.
+    pub fn is_greeting(&self) -> bool {
+        self.phase == Phase::Greeting
+    }
+
     /// Number of streams.
     pub fn streams(&self) -> usize {
         self.streams.len()
@@ -431,6 +367,22 @@ impl Connection {
     /// Bytes received that no application has taken: at most what was granted.
     pub fn waiting_bytes(&self) -> u64 {
         self.received - self.taken
+    }
+
+    /// Bytes that the peer makes this side keep: messages and requests that nobody has taken, answers that wait to be sent because the
+    /// peer does not read, errors. Of a server never more than [`Config::kept_bytes_max`].
+    pub fn kept_bytes(&self) -> u64 {
+        let requests: u64 = self.streams.values().map(|s| s.request).sum();
+        let errors: usize =
+            self.streams.values().filter_map(|s| s.error.as_ref()).map(RpcError::text_bytes).sum();
+        let control = self.resets * HEADER_BYTES + self.reset_bytes;
+        let queues = (self.grants.len() + self.line.len()) * size_of::<u32>();
+        self.waiting_bytes() + requests + (errors + control + queues) as u64
+    }
+
+    /// What its windows are reserved from.
+    pub fn budget(&self) -> Option<&MemoryBudget> {
+        self.config.budget.as_ref()
     }
 
     /// The last measured time from here to the peer and back.
@@ -511,18 +463,21 @@ impl Connection {
         }
         self.last_stream = id;
         self.control.push_back((header, meta, payload));
+        self.allowance.explain();
         self.streams.insert(
             id,
             Stream {
                 deadline,
                 opened: None,
+                request: 0,
+                request_memory: None,
                 queue: VecDeque::new(),
                 sent: 0,
                 credit: 0,
                 frame_max: 0,
                 out_open: spec.streaming,
                 in_line: false,
-                wants_room: false,
+                wants_room: None,
                 inbox: VecDeque::new(),
                 window,
                 grant_due: false,
@@ -575,6 +530,29 @@ impl Connection {
         }
     }
 
+    /// Makes room for the request of a stream that the peer opens: it counts as a window does, for as long as the stream is there.
+    fn hold_request(&mut self, bytes: u64) -> Result<(u64, Option<Reservation>)> {
+        if !self.config.credits {
+            return Ok((0, None));
+        }
+        if self.windows + bytes > self.config.connection_window {
+            return Err(RpcError::new(
+                ErrorKind::Overloaded,
+                format!(
+                    "no room for a request of {bytes} bytes: windows and requests have {} of {}",
+                    self.windows, self.config.connection_window
+                ),
+            ));
+        }
+        let budget = self.config.budget.as_ref();
+        let reserved = budget.map(|budget| budget.try_reserve(bytes as usize)).transpose();
+        let reserved = reserved.map_err(|error| {
+            RpcError::new(ErrorKind::Overloaded, "no memory for another request").caused_by(error)
+        })?;
+        self.windows += bytes;
+        Ok((bytes, reserved))
+    }
+
     /// What a received open asks for; once.
     pub fn take_opened(&mut self, stream: u32) -> Option<Opened> {
         self.streams.get_mut(&stream)?.opened.take()
@@ -595,12 +573,21 @@ impl Connection {
         if !s.out_open {
             return Err(RpcError::new(ErrorKind::Cancelled, "the peer takes no more of this call"));
         }
-        let room = (s.credit - s.sent).min(left).saturating_sub(HEADER_BYTES as u64).min(s.frame_max);
-        if s.frame_max == 0 || !s.queue.is_empty() || room < wanted.min(s.frame_max) {
-            s.wants_room = true;
-            return Ok(None);
+        let room = s.room(left, wanted);
+        s.wants_room = room.is_none().then_some(wanted);
+        Ok(room)
+    }
+
+    /// Tells who waits for room on a stream where it has come.
+    fn tell_of_room(&mut self, stream: u32) {
+        let left = self.credit - self.sent;
+        if let Some(s) = self.streams.get_mut(&stream)
+            && let Some(wanted) = s.wants_room
+            && s.room(left, wanted).is_some()
+        {
+            s.wants_room = None;
+            self.events.push_back(Event::Writable(stream));
         }
-        Ok(Some(room))
     }
 
     /// Largest body of a frame on this stream; 0 before the peer's first grant.
@@ -642,6 +629,18 @@ impl Connection {
         {
             s.in_line = true;
             self.line.push_back(stream);
+            self.forget_gone();
+        }
+    }
+
+    /// Takes streams that are gone out of the queues once they are the most of them: a peer that opens and resets streams and takes
+    /// nothing itself would make them grow.
+    fn forget_gone(&mut self) {
+        let most = 2 * self.streams.len() + 64;
+        for queue in [&mut self.line, &mut self.grants] {
+            if queue.len() > most {
+                queue.retain(|stream| self.streams.contains_key(stream));
+            }
         }
     }
 
@@ -656,7 +655,20 @@ impl Connection {
     }
 
     fn push_reset(&mut self, stream: u32, error: &RpcError) {
-        self.control.push_back((Header::new(Kind::Reset, stream), error.encode(), Vec::new()));
+        let error = error.encode();
+        self.resets += 1;
+        self.reset_bytes += error.len();
+        self.control.push_back((Header::new(Kind::Reset, stream), error, Vec::new()));
+    }
+
+    fn push_grant(&mut self, stream: u32) {
+        self.grants.push_back(stream);
+        self.forget_gone();
+    }
+
+    fn clear_control(&mut self) {
+        self.control.clear();
+        (self.resets, self.reset_bytes) = (0, 0);
     }
 
     /// A stream is over with an error, as the application will see.
@@ -687,7 +699,7 @@ impl Connection {
             self.windows = (self.windows - before) + s.window.size;
             if due && !s.grant_due {
                 s.grant_due = true;
-                self.grants.push_back(stream);
+                self.push_grant(stream);
             }
             self.take_bytes(bytes);
             return Incoming::Message(message);
@@ -708,9 +720,7 @@ impl Connection {
         let short = self.granted - self.received < largest;
         if more >= self.config.connection_window / 4 || (short && more > 0) {
             self.granted = target;
-            if !self.grants.contains(&0) {
-                self.grants.push_back(0);
-            }
+            self.grant_due = true;
         }
     }
 
@@ -746,10 +756,11 @@ impl Connection {
             self.deadlines.remove(&(deadline, stream));
         }
         if self.config.credits {
-            self.windows -= s.window.size;
+            self.windows -= s.window.size + s.request;
         }
         let discarded = s.window.waiting();
-        drop(s);
+        // What was reserved for it is free before its sender hears of new credit.
+        drop((s.window, s.request_memory));
         self.discard(discarded);
         self.finish_draining();
     }
@@ -792,7 +803,7 @@ impl Connection {
             self.events.push_back(Event::Closed);
         }
         self.fail(error, false);
-        self.control.clear();
+        self.clear_control();
     }
 
     /// The end, with an error; the peer is told where it can be.
@@ -801,7 +812,8 @@ impl Connection {
             return;
         }
         self.phase = Phase::Closed;
-        self.control.clear();
+        self.clear_control();
+        self.grant_due = false;
         self.grants.clear();
         self.line.clear();
         if tell {
@@ -833,88 +845,5 @@ impl Connection {
             Some(error) => RpcError::new(ErrorKind::Unavailable, "the connection failed").caused_by(error),
             None => RpcError::new(ErrorKind::Unavailable, "the connection is closed"),
         }
-    }
-
-    // ---- time -----------------------------------------------------------------------------------------------------------
-
-    /// When [`Self::tick`] is to be called, at the latest.
-    pub fn wake_at(&self) -> Option<Time> {
-        match self.phase {
-            Phase::Closed => None,
-            Phase::Greeting => Some(self.first_deadline(self.greeted_by)),
-            Phase::Open | Phase::Draining => {
-                let alive = match self.pinged {
-                    Some((_, at)) => at.max(self.heard_at).after(self.config.ping_timeout),
-                    None => self.heard_at.after(self.config.ping_after),
-                };
-                Some(self.first_deadline(self.idle_at().map_or(alive, |idle| alive.min(idle))))
-            }
-        }
-    }
-
-    /// When the connection closes itself, unless there is a call before.
-    fn idle_at(&self) -> Option<Time> {
-        let open = self.phase == Phase::Open && self.streams.is_empty();
-        self.config.idle_timeout.filter(|_| open).map(|timeout| self.used_at.after(timeout))
-    }
-
-    fn first_deadline(&self, or: Time) -> Time {
-        self.deadlines.first().map_or(or, |(at, _)| or.min(*at))
-    }
-
-    /// Time has passed: calls whose time is over end, a silent peer is pinged or given up.
-    pub fn tick(&mut self, now: Time) {
-        if std::mem::take(&mut self.used) {
-            self.used_at = now;
-        }
-        while let Some(&(at, stream)) = self.deadlines.first() {
-            if at > now {
-                break;
-            }
-            self.deadlines.pop_first();
-            self.reset(
-                stream,
-                RpcError::new(ErrorKind::DeadlineExceeded, "the time allowed for the call is over"),
-            );
-        }
-        match self.phase {
-            Phase::Closed => {}
-            Phase::Greeting if now < self.greeted_by => {}
-            Phase::Greeting => {
-                let waited = self.config.handshake_timeout;
-                let error = RpcError::new(
-                    ErrorKind::Unavailable,
-                    format!("the peer did not finish the handshake within {waited:?}"),
-                );
-                self.fail(&error, true);
-            }
-            Phase::Open | Phase::Draining if self.idle_at().is_some_and(|at| at <= now) => self.close(),
-            Phase::Open | Phase::Draining => self.keep_alive(now),
-        }
-    }
-
-    fn keep_alive(&mut self, now: Time) {
-        match self.pinged {
-            Some((_, at)) if now < at.max(self.heard_at).after(self.config.ping_timeout) => {}
-            Some(_) => {
-                let silent = now.since(self.heard_at);
-                let error = RpcError::new(
-                    ErrorKind::Unavailable,
-                    format!("nothing was heard from the peer for {silent:?}, pings included"),
-                );
-                self.fail(&error, false);
-            }
-            None if now >= self.heard_at.after(self.config.ping_after) => self.ping(now),
-            None => {}
-        }
-    }
-
-    /// Asks the peer for a sign of life, and how long it takes.
-    fn ping(&mut self, now: Time) {
-        self.pings += 1;
-        self.pinged = Some((self.pings, now));
-        let mut header = Header::new(Kind::Ping, 0);
-        header.credit = self.pings;
-        self.control.push_back((header, Vec::new(), Vec::new()));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use deltalite_alloc::PoolBuffer;
+use deltalite_alloc::{PoolBuffer, Reservation};
 
 #[cfg(test)]
 use super::Fault;
@@ -13,12 +13,23 @@ use crate::error::{ErrorKind, Result, RpcError};
 use crate::frame::{FLAG_LAST, FLAG_MORE, Header, Kind};
 use crate::hello::Hello;
 use crate::limits::{
-    FRAME_BYTES_MAX, GREETING_BYTES_MAX, HEADER_BYTES, META_BYTES_MAX, OPEN_BYTES_MAX, REFUSALS_MAX,
+    ERROR_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MIN, GREETING_BYTES_MAX, HEADER_BYTES, META_BYTES_MAX,
+    OPEN_BYTES_MAX, REFUSALS_BYTES_MAX,
 };
 use crate::time::Time;
 
 fn protocol(what: impl Into<String>) -> RpcError {
     RpcError::new(ErrorKind::Protocol, what)
+}
+
+/// A stream's first grant bounds its frames: a small one would make a sender of many bytes one of many frames.
+fn check_first_grant(stream: u32, credit: u64) -> Result<()> {
+    if credit >= u64::from(FRAME_BYTES_MIN) {
+        return Ok(());
+    }
+    Err(protocol(format!(
+        "stream {stream} begins with credit for {credit} bytes, {FRAME_BYTES_MIN} are the least"
+    )))
 }
 
 impl Connection {
@@ -37,7 +48,7 @@ impl Connection {
                 return Err(protocol("a second greeting"));
             }
             Kind::Hello => GREETING_BYTES_MAX,
-            Kind::Goaway | Kind::Reset => META_BYTES_MAX,
+            Kind::Goaway | Kind::Reset => ERROR_BYTES_MAX,
             Kind::Open => OPEN_BYTES_MAX,
             Kind::Data => self.config.frame_bytes_max,
             Kind::End | Kind::Credit | Kind::Ping | Kind::Pong => 0,
@@ -49,7 +60,45 @@ impl Connection {
                 header.meta_bytes
             )));
         }
-        if kind != Kind::Data {
+        match kind {
+            Kind::Hello | Kind::Goaway | Kind::Ping | Kind::Pong if header.stream != 0 => Err(protocol(
+                format!("a {kind:?} frame on stream {}, which is the connection's", header.stream),
+            )),
+            Kind::Open => self.check_open(header),
+            Kind::Data | Kind::End | Kind::Reset
+                if header.stream == 0 || header.stream > self.last_stream =>
+            {
+                Err(protocol(format!("a {kind:?} frame on stream {}, which was never opened", header.stream)))
+            }
+            Kind::Credit if header.stream > self.last_stream => {
+                Err(protocol(format!("credit for stream {}, which was never opened", header.stream)))
+            }
+            Kind::Data | Kind::End => self.check_message(kind, header),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_open(&self, header: &Header) -> Result<()> {
+        if self.role == Role::Client {
+            return Err(protocol("a server opened a stream"));
+        }
+        if header.stream <= self.last_stream {
+            return Err(protocol(format!(
+                "stream {} was opened after stream {}",
+                header.stream, self.last_stream
+            )));
+        }
+        check_first_grant(header.stream, header.credit)
+    }
+
+    /// A message, or the end of them.
+    fn check_message(&self, kind: Kind, header: &Header) -> Result<()> {
+        // A stream that was let go here may have more on its way.
+        let known = self.streams.get(&header.stream).filter(|s| s.error.is_none());
+        if known.is_some_and(|s| !s.in_open) {
+            return Err(protocol(format!("a {kind:?} frame after the end of stream {}", header.stream)));
+        }
+        if kind == Kind::End {
             return Ok(());
         }
         let cost = header.cost();
@@ -59,34 +108,33 @@ impl Connection {
                 self.granted - self.received
             )));
         }
-        match self.streams.get(&header.stream) {
-            Some(s) if s.error.is_none() => {
-                if !s.in_open {
-                    return Err(protocol(format!("a message after the end of stream {}", header.stream)));
-                }
-                let left = s.window.granted - s.window.received;
-                if cost > left {
-                    return Err(protocol(format!(
-                        "{cost} bytes were sent on stream {}, which has credit for {left}",
-                        header.stream
-                    )));
-                }
-                Ok(())
-            }
-            // A stream that was let go here, while more was on its way.
-            _ if header.stream != 0 && header.stream <= self.last_stream => Ok(()),
-            _ => Err(protocol(format!("a message on stream {}, which was never opened", header.stream))),
+        let left = known.map_or(u64::MAX, |s| s.window.granted - s.window.received);
+        if cost > left {
+            return Err(protocol(format!(
+                "{cost} bytes were sent on stream {}, which has credit for {left}",
+                header.stream
+            )));
         }
+        Ok(())
     }
 
     pub(super) fn act(&mut self, header: Header, body: Option<PoolBuffer>, now: Time) -> Result<()> {
         if self.phase != Phase::Greeting {
             self.heard_at = now;
         }
+        self.whole_by = None;
         let meta = |body: &Option<PoolBuffer>| {
             body.as_ref().map_or(Vec::new(), |body| body.as_slice()[..header.meta_bytes as usize].to_vec())
         };
-        match header.kind()? {
+        let kind = header.kind()?;
+        match kind {
+            Kind::Hello | Kind::Data => {}
+            Kind::Open => self.allowance.explain(),
+            Kind::End | Kind::Reset | Kind::Credit | Kind::Ping | Kind::Pong | Kind::Goaway => {
+                self.allowance.take(now)?;
+            }
+        }
+        match kind {
             Kind::Hello => self.on_hello(&header, &meta(&body), now),
             Kind::Open => self.on_open(&header, body, now),
             Kind::Data => {
@@ -132,6 +180,13 @@ impl Connection {
                 format!("the caller is in epoch {}, this node in {}", header.epoch, self.config.epoch),
             ));
         }
+        let largest = u64::from(hello.frame_bytes_max) + HEADER_BYTES as u64;
+        if header.credit < largest {
+            return Err(protocol(format!(
+                "the peer greets with credit for {} bytes, where its largest frame has {largest}",
+                header.credit
+            )));
+        }
         self.credit = header.credit;
         self.peer = Some(hello);
         match self.role {
@@ -150,35 +205,32 @@ impl Connection {
     }
 
     fn on_open(&mut self, header: &Header, body: Option<PoolBuffer>, now: Time) -> Result<()> {
-        if self.role == Role::Client {
-            return Err(protocol("a server opened a stream"));
-        }
         let id = header.stream;
-        if id <= self.last_stream {
-            return Err(protocol(format!("stream {id} was opened after stream {}", self.last_stream)));
-        }
         self.last_stream = id;
+        // Those that are under way may end in resets too.
+        if self.resets >= self.config.refusals_max() || self.reset_bytes >= REFUSALS_BYTES_MAX {
+            return Err(RpcError::new(
+                ErrorKind::Overloaded,
+                format!("the errors of {} calls wait, and the peer does not read them", self.resets),
+            ));
+        }
         if self.phase == Phase::Draining {
-            return self.turn_down(id, &RpcError::new(ErrorKind::Unavailable, "the server is being stopped"));
+            self.push_reset(id, &RpcError::new(ErrorKind::Unavailable, "the server is being stopped"));
+            return Ok(());
         }
         if self.streams.len() >= self.config.streams_max as usize {
             let most = self.config.streams_max;
-            return self.turn_down(
-                id,
-                &RpcError::new(
-                    ErrorKind::Overloaded,
-                    format!("{most} calls are under way on this connection"),
-                ),
-            );
+            let what = format!("{most} calls are under way on this connection");
+            self.push_reset(id, &RpcError::new(ErrorKind::Overloaded, what));
+            return Ok(());
         }
         let streaming = header.flags & FLAG_LAST == 0;
-        let window = if streaming {
-            match self.new_window(self.config.stream_window, now) {
-                Ok(window) => window,
-                Err(error) => return self.turn_down(id, &error),
+        let (window, (request, request_memory)) = match self.room_for(header, streaming, now) {
+            Ok(room) => room,
+            Err(error) => {
+                self.push_reset(id, &error);
+                return Ok(());
             }
-        } else {
-            Window::closed()
         };
         let deadline = (header.deadline_ms != 0)
             .then(|| now.after(std::time::Duration::from_millis(u64::from(header.deadline_ms))));
@@ -200,13 +252,15 @@ impl Connection {
             Stream {
                 deadline,
                 opened: Some(opened),
+                request,
+                request_memory,
                 queue: VecDeque::new(),
                 sent: 0,
                 credit: header.credit,
                 frame_max: header.credit.saturating_sub(HEADER_BYTES as u64).min(frame_max),
                 out_open: true,
                 in_line: false,
-                wants_room: false,
+                wants_room: None,
                 inbox: VecDeque::new(),
                 window,
                 grant_due: streaming,
@@ -216,22 +270,30 @@ impl Connection {
             },
         );
         if streaming {
-            self.grants.push_back(id);
+            self.push_grant(id);
         }
         self.events.push_back(Event::Opened(id));
         Ok(())
     }
 
-    /// Answers an open with an error, without making a stream of it.
-    fn turn_down(&mut self, stream: u32, error: &RpcError) -> Result<()> {
-        if self.control.len() >= REFUSALS_MAX {
-            return Err(RpcError::new(
-                ErrorKind::Overloaded,
-                format!("{REFUSALS_MAX} refused calls whose answers are not read"),
-            ));
+    /// The window of a stream that the peer opens, and room for its request.
+    fn room_for(
+        &mut self,
+        header: &Header,
+        streaming: bool,
+        now: Time,
+    ) -> Result<(Window, (u64, Option<Reservation>))> {
+        let request = self.hold_request(header.cost())?;
+        if !streaming {
+            return Ok((Window::closed(), request));
         }
-        self.push_reset(stream, error);
-        Ok(())
+        match self.new_window(self.config.stream_window, now) {
+            Ok(window) => Ok((window, request)),
+            Err(error) => {
+                self.windows -= request.0;
+                Err(error)
+            }
+        }
     }
 
     fn on_data(&mut self, header: &Header, body: Option<PoolBuffer>) {
@@ -293,28 +355,24 @@ impl Connection {
 
     fn on_credit(&mut self, header: &Header) -> Result<()> {
         if header.stream == 0 {
-            self.credit = self.credit.max(header.credit);
-            for (&id, s) in &mut self.streams {
-                if s.wants_room && s.queue.is_empty() {
-                    s.wants_room = false;
-                    self.events.push_back(Event::Writable(id));
+            if header.credit > self.credit {
+                self.credit = header.credit;
+                let waiting: Vec<u32> =
+                    self.streams.iter().filter(|(_, s)| s.wants_room.is_some()).map(|(&id, _)| id).collect();
+                for id in waiting {
+                    self.tell_of_room(id);
                 }
             }
             return Ok(());
         }
-        if header.stream > self.last_stream {
-            return Err(protocol(format!("credit for stream {}, which was never opened", header.stream)));
-        }
         let peer_max = u64::from(self.peer.as_ref().map_or(0, |peer| peer.frame_bytes_max));
         let Some(s) = self.streams.get_mut(&header.stream) else { return Ok(()) };
+        if s.frame_max == 0 && s.error.is_none() {
+            check_first_grant(header.stream, header.credit)?;
+            s.frame_max = header.credit.saturating_sub(HEADER_BYTES as u64).min(peer_max);
+        }
         s.credit = s.credit.max(header.credit);
-        if s.frame_max == 0 {
-            s.frame_max = s.credit.saturating_sub(HEADER_BYTES as u64).min(peer_max);
-        }
-        if s.wants_room && s.queue.is_empty() {
-            s.wants_room = false;
-            self.events.push_back(Event::Writable(header.stream));
-        }
+        self.tell_of_room(header.stream);
         self.join_line(header.stream);
         Ok(())
     }
@@ -329,7 +387,8 @@ impl Connection {
             self.fail(&RpcError::new(ErrorKind::Unavailable, "the server is being stopped"), false);
             return;
         }
-        if self.role == Role::Client {
+        if self.role == Role::Client && header.credit < self.sees_through {
+            self.sees_through = header.credit;
             // Calls that the server had not seen when it said so were not begun: they may be made again elsewhere.
             let unseen: Vec<u32> =
                 self.streams.keys().copied().filter(|&id| u64::from(id) > header.credit).collect();

@@ -31,6 +31,7 @@ pub trait Accept {
 impl Accept for (&mut Connection, Time) {
     fn check(&mut self, header: &Header) -> Result<BufferPool> {
         self.0.check_header(header)?;
+        self.0.await_body(header.body_bytes(), self.1);
         Ok(self.0.config.pool.clone())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use deltalite_alloc::SharedBuffer;
+use deltalite_alloc::{Reservation, SharedBuffer};
 
 use super::CallSpec;
 use super::window::Window;
@@ -48,7 +48,7 @@ impl Message {
     }
 
     /// What it took of the credit, in bytes.
-    pub(super) fn cost(&self) -> u64 {
+    pub(crate) fn cost(&self) -> u64 {
         HEADER_BYTES as u64 + self.body.as_ref().map_or(0, |body| body.len() as u64)
     }
 }
@@ -109,6 +109,9 @@ impl Opened {
 pub(super) struct Stream {
     pub deadline: Option<Time>,
     pub opened: Option<Opened>,
+    /// Bytes of the request that the peer opened it with, of the connection's window.
+    pub request: u64,
+    pub request_memory: Option<Reservation>,
     /// Frames to be sent, in order.
     pub queue: VecDeque<Outgoing>,
     /// Bytes of bodies sent so far.
@@ -121,8 +124,8 @@ pub(super) struct Stream {
     pub out_open: bool,
     /// Whether it is in the line of streams that can send.
     pub in_line: bool,
-    /// Whether the application waits for room.
-    pub wants_room: bool,
+    /// How much room the application waits for.
+    pub wants_room: Option<u64>,
     pub inbox: VecDeque<Message>,
     pub window: Window,
     /// Whether a grant is to be told.
@@ -135,6 +138,14 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// Bytes of body that the next frame may have where it could be sent now, with `left` of the connection's credit; none where they are
+    /// fewer than wanted and than the largest frame's.
+    pub(super) fn room(&self, left: u64, wanted: u64) -> Option<u64> {
+        let credit = (self.credit - self.sent).min(left);
+        let room = credit.saturating_sub(HEADER_BYTES as u64).min(self.frame_max);
+        (self.frame_max > 0 && self.queue.is_empty() && room >= wanted.min(self.frame_max)).then_some(room)
+    }
+
     /// Whether the next frame to be sent has credit.
     pub(super) fn has_credit(&self) -> bool {
         self.queue.front().is_some_and(|next| self.sent + next.cost() <= self.credit)

@@ -73,10 +73,16 @@ impl Connection {
 
     /// Whether anything waits to be encoded.
     pub fn has_output(&self) -> bool {
-        if self.phase == Phase::Greeting {
-            return self.greeting_due();
+        match self.phase {
+            Phase::Greeting => return self.greeting_due(),
+            Phase::Closed => return !self.control.is_empty(),
+            Phase::Open | Phase::Draining => {}
         }
-        !self.control.is_empty() || !self.grants.is_empty() || self.pong_due.is_some() || self.next_in_line()
+        !self.control.is_empty()
+            || self.grant_due
+            || !self.grants.is_empty()
+            || self.pong_due.is_some()
+            || self.next_in_line()
     }
 
     fn next_in_line(&self) -> bool {
@@ -98,13 +104,25 @@ impl Connection {
             return false;
         }
         if let Some((header, meta, payload)) = self.control.pop_front() {
+            if matches!(header.kind(), Ok(Kind::Reset)) {
+                self.resets -= 1;
+                self.reset_bytes -= meta.len();
+            }
             push_frame(out, header, &meta, payload);
             return true;
+        }
+        if self.phase == Phase::Closed {
+            // After the last word the transport may be closed for writing: a grant would fail, and the peer not hear the word.
+            return false;
         }
         if let Some(number) = self.pong_due.take() {
             let mut header = Header::new(Kind::Pong, 0);
             header.credit = number;
             push_frame(out, header, &[], Vec::new());
+            return true;
+        }
+        if std::mem::take(&mut self.grant_due) {
+            self.encode_grant(out, 0, now);
             return true;
         }
         if let Some(stream) = self.grants.pop_front() {
@@ -167,10 +185,8 @@ impl Connection {
                 self.line.push_back(id);
             }
             let gone = s.detached && s.queue.is_empty() && !s.out_open;
-            if s.wants_room && s.queue.is_empty() {
-                s.wants_room = false;
-                self.events.push_back(super::Event::Writable(id));
-            }
+            self.tell_of_room(id);
+            self.allowance.explain();
             let mut header = Header::new(frame.kind, id);
             let bare = self.bare && frame.kind == Kind::Data;
             header.flags = frame.flags | if bare { FLAG_BARE } else { 0 };

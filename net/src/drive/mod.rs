@@ -198,16 +198,22 @@ impl<S: Socket, T: Timer> Driver<S, T> {
         if self.queue.is_empty() && !self.blocked && !self.said_bye {
             self.said_bye = true;
             self.socket.close();
+            if matches!(self.socket.poll_flush(cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(());
+            }
         }
         let done = SCRATCH.with_borrow_mut(|scratch| {
             scratch.resize(SCRATCH_BYTES, 0);
-            loop {
+            for _ in 0..TURNS_MAX {
                 match self.socket.poll_read(cx, &mut [IoSliceMut::new(scratch)]) {
                     Poll::Ready(Ok(n)) if n > 0 && discarded < LINGER_BYTES_MAX => discarded += n,
                     Poll::Ready(_) => return true,
                     Poll::Pending => return false,
                 }
             }
+            // A peer that sends on and on has no more than its turns.
+            cx.waker().wake_by_ref();
+            false
         });
         self.over = Some((since, discarded));
         let at = since.after(LINGER);

@@ -36,6 +36,9 @@ pub struct Tls<S> {
     received: Vec<u8>,
     taken: usize,
     ended: bool,
+    /// Whether nothing more is to be sent; the socket is closed when what was to be sent has left.
+    closing: bool,
+    closed: bool,
 }
 
 impl<S: Socket> Tls<S> {
@@ -60,7 +63,7 @@ impl<S: Socket> Tls<S> {
 
     fn over(socket: S, mut session: Connection) -> Self {
         session.set_buffer_limit(Some(RECORDS_BYTES * 4));
-        Self { socket, session, received: Vec::new(), taken: 0, ended: false }
+        Self { socket, session, received: Vec::new(), taken: 0, ended: false, closing: false, closed: false }
     }
 
     /// Sends ciphertext that waits.
@@ -91,6 +94,10 @@ impl<S: Socket> Tls<S> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+        if self.closing && !self.closed {
+            self.closed = true;
+            self.socket.close();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -101,9 +108,16 @@ impl<S: Socket> Tls<S> {
             let n = self.session.read_tls(&mut &self.received[self.taken..])?;
             self.taken += n;
             match self.session.process_new_packets() {
-                Ok(state) if state.plaintext_bytes_to_read() > 0 => break,
-                Ok(_) if n > 0 => {}
-                Ok(_) => break,
+                Ok(state) => {
+                    if state.peer_has_closed() {
+                        // The session takes no more: what a peer sends after its end is nobody's.
+                        self.ended = true;
+                        self.taken = self.received.len();
+                    }
+                    if state.plaintext_bytes_to_read() > 0 || n == 0 {
+                        break;
+                    }
+                }
                 Err(error) => {
                     // The alert leaves if it can; the error is what counts.
                     let _ = self.poll_records(cx);
@@ -184,10 +198,10 @@ impl<S: Socket> Socket for Tls<S> {
 
     fn close(&mut self) {
         self.session.send_close_notify();
+        self.closing = true;
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        // As far as the socket takes it at once.
+        // As far as the socket takes it at once; a flush sends the rest.
         let _ = self.poll_records(&mut cx);
-        self.socket.close();
     }
 
     fn certificate(&self) -> Option<Vec<u8>> {

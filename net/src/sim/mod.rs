@@ -8,8 +8,10 @@
 //! | `service` | what is called |
 //! | `schedule` | a random world with random calls, and what must hold at its end |
 //! | `pool` | a pool whose peers come and go |
+//! | `hostile` | peers that do not keep to the protocol, over every driver |
 //! | `suite` | what must hold over every driver: simulated, tokio, glommio, with and without TLS |
 
+mod hostile;
 mod pool;
 pub(crate) mod schedule;
 pub(crate) mod service;

@@ -204,7 +204,10 @@ async fn refused_and_closed(ground: &Ground, channel: Channel) {
 
 // ---- grounds -----------------------------------------------------------------------------------------------------------------
 
-fn certificates() -> (Arc<rustls::ServerConfig>, TlsClient) {
+/// What a server proves itself with, and a client that trusts it.
+pub(super) type Identities = (Arc<rustls::ServerConfig>, TlsClient);
+
+pub(super) fn certificates() -> Identities {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let certificate = CertificateDer::from(made.cert.der().to_vec());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
@@ -220,11 +223,11 @@ fn certificates() -> (Arc<rustls::ServerConfig>, TlsClient) {
 }
 
 /// Both ends of a connection as a channel and two tasks, with TLS or without.
-fn ends<S: Socket + 'static, T: Timer + 'static>(
+pub(super) fn ends<S: Socket + 'static, T: Timer + 'static>(
     (near, far): (S, S),
     timers: (T, T),
     clock: &Clock,
-    tls: Option<&(Arc<rustls::ServerConfig>, TlsClient)>,
+    tls: Option<&Identities>,
     service: TestService,
     token: Option<&str>,
 ) -> (Channel, Local<()>, Local<()>) {

@@ -29,6 +29,8 @@ pub(crate) struct Weather {
     pub partition: Option<(Time, Time)>,
     /// From here on all is lost without a word.
     pub half_open_from: Option<Time>,
+    /// The tap does not listen: one side keeps no promises.
+    pub unheard: bool,
 }
 
 struct Way {
@@ -126,7 +128,9 @@ impl Socket for SimSocket {
         }
         way.bytes -= read.len();
         way.writer.take().into_iter().for_each(Waker::wake);
-        wire.tap.read(1 - self.side, &read);
+        if !wire.weather.unheard {
+            wire.tap.read(1 - self.side, &read);
+        }
         let mut at = 0;
         for buffer in into {
             let n = buffer.len().min(read.len() - at);
@@ -154,7 +158,9 @@ impl Socket for SimSocket {
             bytes.extend_from_slice(&slice[..n]);
         }
         let n = bytes.len();
-        wire.tap.written(self.side, &bytes);
+        if !wire.weather.unheard {
+            wire.tap.written(self.side, &bytes);
+        }
         let now = wire.world.now();
         let mut at = now.after(wire.weather.delay);
         at = at.after(Duration::from_micros(wire.world.below(wire.weather.jitter.as_micros() as u64 + 1)));
