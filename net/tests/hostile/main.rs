@@ -1,0 +1,14 @@
+//! Peers that are not to be trusted: the bodies of the fuzz targets, and real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+#[path = "../../fuzz/bodies.rs"]
+mod bodies;
+#[path = "../../fuzz/end.rs"]
+mod end;
+mod fuzz;
+#[path = "../../fuzz/mutate.rs"]
+mod mutate;
+#[path = "../../fuzz/reseal.rs"]
+mod reseal;
+#[path = "../../fuzz/script.rs"]
+mod script;
