@@ -32,6 +32,8 @@ pub const HEALTH: u16 = 4;
 
 /// Largest request in a stream's first frame, in bytes; a larger one is its first message.
 pub const REQUEST_BYTES_INLINE: usize = 48 << 10;
+/// Largest request, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 16 << 20;
 
 /// Which state of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
@@ -176,12 +178,12 @@ where
 /// The request of a call: in the frame that opened it, or its first message.
 ///
 /// # Errors
-/// Where there is none.
+/// Where there is none, or a larger one than [`REQUEST_BYTES_MAX`].
 pub async fn request(meta: &[u8], call: &mut Call) -> Result<Vec<u8>> {
     if !meta.is_empty() {
         return Ok(meta.to_vec());
     }
-    match call.receive_whole().await? {
+    match call.receive_within(REQUEST_BYTES_MAX).await? {
         Some(Whole { payload: Some(payload), .. }) => Ok(payload.to_vec()),
         _ => Err(RpcError::new(ErrorKind::InvalidArgument, "a call without a request")),
     }

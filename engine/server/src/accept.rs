@@ -3,6 +3,7 @@
 //! A shard with a ring accepts and serves on its own thread. Where io_uring is refused, a thread beside each shard does, with
 //! tokio, and gives its scans to the shards.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{FromRawFd, IntoRawFd};
@@ -29,6 +30,9 @@ use crate::{Common, error};
 
 /// How long a listener that fails waits: out of descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections whose clients were not admitted yet, at most; one more, and the oldest of them makes room. Who says nothing keeps nobody out.
+const GREETINGS_MAX: usize = 1024;
 
 /// Memory that a connection has whatever it does: what it receives into, and what waits to be sent.
 const CONNECTION_BYTES: usize = 64 << 10;
@@ -155,6 +159,9 @@ async fn accept_all<S: Socket + 'static, T: Timer + 'static>(
     let clock = Clock::monotonic();
     let mut connections = FuturesUnordered::new();
     let mut closers: Vec<Closer> = Vec::new();
+    // In the order of their coming. Those that were admitted since are passed over when it is their turn.
+    let mut greeting: VecDeque<Closer> = VecDeque::new();
+    let greetings_max = GREETINGS_MAX.min(common.options.connections_max.div_ceil(2));
     {
         let mut end = std::pin::pin!(draining.wait_for(|draining| *draining));
         // One at a time, and never given up: a connection that is being accepted would be lost with it.
@@ -171,13 +178,18 @@ async fn accept_all<S: Socket + 'static, T: Timer + 'static>(
             accepting = Box::pin(accept());
             let (socket, address) = match accepted {
                 Ok(accepted) => accepted,
+                Err(error) if was_gone(&error) => continue,
                 Err(error) => {
                     tracing::warn!(%error, shard = service.index, "a connection could not be accepted");
                     pause().await;
                     continue;
                 }
             };
-            if connections.len() >= common.options.connections_max {
+            let full = connections.len() >= common.options.connections_max;
+            if full || greeting.len() >= greetings_max {
+                end_oldest(&mut greeting);
+            }
+            if full {
                 common.metrics.connections_refused.inc();
                 continue;
             }
@@ -216,10 +228,30 @@ async fn accept_all<S: Socket + 'static, T: Timer + 'static>(
                 counted.metrics.connections.dec();
                 drop(memory);
             })));
-            closers.retain(Closer::is_alive);
+            greeting.push_back(closer.clone());
+            if closers.len() > 2 * connections.len() {
+                closers.retain(Closer::is_alive);
+            }
             closers.push(closer);
         }
     }
     closers.iter().for_each(Closer::close);
     while connections.next().await.is_some() {}
+}
+
+/// Whether a connection was over before it could be accepted, which says nothing of the listener.
+fn was_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, NotConnected};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | NotConnected)
+}
+
+/// Ends the connection that has waited longest for its client to be admitted.
+fn end_oldest(greeting: &mut VecDeque<Closer>) {
+    while let Some(oldest) = greeting.pop_front() {
+        if oldest.is_greeting() {
+            let what = "too many connections wait for their clients to say who they are";
+            oldest.refuse(&RpcError::new(ErrorKind::Overloaded, what));
+            return;
+        }
+    }
 }

@@ -100,6 +100,18 @@ impl Admission {
         Ok(place.with(reserved))
     }
 
+    /// Memory for an answer that waits to be sent.
+    ///
+    /// # Errors
+    /// Where there is none, and when to come back.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Option<Reservation>> {
+        self.memory.as_ref().map(|memory| memory.try_reserve(bytes)).transpose().map_err(|e| {
+            RpcError::new(ErrorKind::Overloaded, "no memory for an answer")
+                .caused_by(e)
+                .retry_after(self.retry_after)
+        })
+    }
+
     /// After how long a caller may be sent so many bytes; none: now, and they are counted.
     pub(crate) fn pause_before(&self, caller: &Arc<str>, bytes: usize) -> Option<Duration> {
         let units = u32::try_from(bytes / RATE_UNIT).unwrap_or(u32::MAX).clamp(1, BURST_LEAST);

@@ -40,13 +40,16 @@ use std::time::{Duration, Instant};
 use deltalite_net::{ErrorKind, Result, RpcError};
 use deltalite_shard::executor::{ShardOptions, ShardSet};
 use deltalite_table::table::TableContext;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use options::ServerOptions;
 
 use admission::Admission;
 use catalog::Catalog;
 use metrics::Metrics;
+
+/// Threads for what blocks, at most.
+const BLOCKING_THREADS: usize = 8;
 
 /// What all shards of a server share.
 struct Common {
@@ -58,6 +61,8 @@ struct Common {
     ports: Vec<u16>,
     /// Threads for what blocks: logs, footers.
     blocking: tokio::runtime::Handle,
+    /// How much of that may wait or run at once.
+    blocking_places: Arc<Semaphore>,
 }
 
 /// A running server. Dropping it ends connections at once; [`drain`](Self::drain) lets scans finish.
@@ -97,7 +102,7 @@ impl Server {
         let shards = options.shards.clone().map_or_else(start, Ok).map_err(|e| error::of_shard(&e))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            .max_blocking_threads(8)
+            .max_blocking_threads(BLOCKING_THREADS)
             .thread_name("serve")
             .enable_all()
             .build()
@@ -112,6 +117,7 @@ impl Server {
             ports: ports_told(&options, &addresses)?,
             shards,
             blocking: runtime.handle().clone(),
+            blocking_places: Arc::new(Semaphore::new(BLOCKING_THREADS)),
             options,
         });
         let (draining, drained) = watch::channel(false);

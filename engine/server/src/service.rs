@@ -125,7 +125,12 @@ impl ScanService {
                 software: software(),
             })?,
         };
-        call.send_last(Vec::new(), vec![reply.into()]).await
+        // A caller that takes no answers has so many as there is memory for.
+        let held = self.common.admission.hold(reply.len())?;
+        call.room(reply.len() as u64).await?;
+        let sent = call.send_last(Vec::new(), vec![reply.into()]).await;
+        drop(held);
+        sent
     }
 
     /// Does what blocks elsewhere: a shard never waits for a log or a footer.
@@ -134,7 +139,14 @@ impl ScanService {
         work: impl FnOnce(&Common) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let common = Arc::clone(&self.common);
-        let done = self.common.blocking.spawn_blocking(move || work(&common)).await;
+        // Who waits for a place gives it up with its call. In the queue of the threads work would stay when nobody waits for it any more.
+        let places = Arc::clone(&common.blocking_places);
+        let place = places.acquire_owned().await;
+        let done = self.common.blocking.spawn_blocking(move || {
+            let _place = place;
+            work(&common)
+        });
+        let done = done.await;
         done.unwrap_or_else(|e| {
             Err(RpcError::new(ErrorKind::Internal, "a thread of the server failed").caused_by(e))
         })

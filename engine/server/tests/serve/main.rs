@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its data has failed")]
 
 mod faults;
+mod hostile;
 mod limits;
 mod proxy;
 mod rows;
