@@ -1,12 +1,13 @@
 //! The network, side by side with bare sockets in the same run.
 //!
 //! [`wire`] – streams, calls and connections over loopback; [`flight`] – batches beside Arrow Flight; [`idle`] – connections that do nothing; [`scans`] – scans of a server
-//! beside the same scans without one.
+//! beside the same scans without one; [`zero_copy`] – frames that the kernel does not copy.
 
 mod flight;
 mod idle;
 mod scans;
 mod wire;
+mod zero_copy;
 
 use std::fs;
 use std::path::PathBuf;
@@ -71,6 +72,7 @@ impl Net {
             (&["stream", "raw_tcp"], Box::new(|| wire::streams(rounds))),
             (&["credits"], Box::new(|| wire::credits(rounds))),
             (&["stream", "arrow_flight"], Box::new(|| flight::batches(rounds))),
+            (&["zero_copy", "sendmsg"], Box::new(|| zero_copy::frames(rounds))),
             (&["call_p50", "call_p99"], Box::new(|| wire::calls(rounds))),
             (&["slow_reader"], Box::new(|| wire::slow_reader(rounds))),
             (&["remote_scan"], Box::new(|| scans::remote(&self.data_dir, self.sf, rounds))),

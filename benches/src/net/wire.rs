@@ -169,7 +169,7 @@ fn raw(bytes: u64) -> Result<(f64, f64)> {
 }
 
 /// Seconds, and the processor's, of two things in turn; the first round warms up.
-fn beside(
+pub(super) fn beside(
     rounds: usize,
     mut one: impl FnMut() -> Result<(f64, f64)>,
     mut two: impl FnMut() -> Result<(f64, f64)>,
