@@ -273,7 +273,8 @@ impl Decoder<'_> {
     }
 }
 
-fn children(data_type: &DataType) -> Vec<&DataType> {
+/// The types of a type's children, in the order of their arrays.
+pub(crate) fn children(data_type: &DataType) -> Vec<&DataType> {
     match data_type {
         DataType::List(field)
         | DataType::LargeList(field)

@@ -1,6 +1,5 @@
 //! Conditions as they travel: the nodes of the tree, each after its parts, so that no depth can overflow a stack.
 
-use std::io::Cursor;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -214,14 +213,7 @@ fn literal_of(value: &Value) -> Result<Literal> {
         Value::Text(t) => Literal::Text(t.clone()),
         Value::Bytes(b) => Literal::Bytes(b.clone()),
         Value::Typed(bytes) => {
-            let batch = arrow_ipc::reader::StreamReader::try_new(Cursor::new(bytes), None)
-                .ok()
-                .and_then(|mut reader| reader.next()?.ok())
-                .ok_or_else(|| unreadable("a literal that is none"))?;
-            match batch.columns() {
-                [column] if column.len() == 1 => Literal::Typed(Arc::clone(column)),
-                _ => return Err(unreadable("a literal that is not one value")),
-            }
+            Literal::Typed(crate::ipc::value(bytes).map_err(|e| unreadable("a literal").caused_by(e))?)
         }
     })
 }

@@ -206,7 +206,6 @@ pub fn encode_schema(schema: &SchemaRef) -> Result<Vec<u8>> {
 /// # Errors
 /// Where it is none.
 pub fn decode_schema(bytes: &[u8]) -> Result<SchemaRef> {
-    let reader = arrow_ipc::reader::StreamReader::try_new(bytes, None)
-        .map_err(|e| RpcError::new(ErrorKind::Protocol, "columns that can't be read").caused_by(e))?;
-    Ok(reader.schema())
+    crate::ipc::schema(bytes)
+        .map_err(|e| RpcError::new(ErrorKind::Protocol, "columns that can't be read").caused_by(e))
 }
