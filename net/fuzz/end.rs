@@ -275,7 +275,7 @@ impl End {
             match self.connection.next_message(stream, self.now) {
                 // What a message says that it has is there.
                 Incoming::Message(message) => {
-                    drop((message.meta().to_vec(), message.payload().map(|p| p.to_vec())))
+                    drop((message.meta().to_vec(), message.payload().map(|p| p.to_vec())));
                 }
                 Incoming::Pending => return,
                 Incoming::End(_) => {

@@ -93,7 +93,7 @@ impl<'a> Script<'a> {
         if meta + payload > 80_000 {
             (meta, payload) = (meta / 2, payload / 2);
         }
-        if matches!(kind, Reset | Goaway) && meta > 0 && fill % 4 != 0 {
+        if matches!(kind, Reset | Goaway) && meta > 0 && !fill.is_multiple_of(4) {
             let error = RpcError::new(ErrorKind::Internal, "x".repeat(meta.min(5000))).encode();
             return frame(header, &error, &[]);
         }
@@ -152,7 +152,7 @@ impl<'a> Script<'a> {
                     end.take(stream);
                 }
                 25 | 26 => {
-                    let (stream, bytes, last) = (self.stream(next), self.length(), self.byte() % 4 == 0);
+                    let (stream, bytes, last) = (self.stream(next), self.length(), self.byte().is_multiple_of(4));
                     end.send(stream, bytes as u64, last);
                 }
                 27 => {
@@ -171,7 +171,7 @@ impl<'a> Script<'a> {
                 30 if side == Side::Client => {
                     let spec = CallSpec {
                         timeout: self.one_of([None, None, Some(Duration::from_secs(2))]),
-                        streaming: self.byte() % 2 == 0,
+                        streaming: self.byte().is_multiple_of(2),
                         window: self.credit(),
                         ..CallSpec::default()
                     };

@@ -98,7 +98,7 @@ impl ServerOptions {
         self
     }
 
-    /// Most connections at once to each shard; more are closed. Default 16,384.
+    /// Most connections at once to each shard; more are closed, and so are those whose clients have said nothing for longest. Default 16,384.
     #[must_use]
     pub fn connections_max(mut self, connections: usize) -> Self {
         self.connections_max = connections;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use deltalite_alloc::{AllocError, SharedBuffer};
+use deltalite_alloc::{Reservation, SharedBuffer};
 
 pub(crate) use shared::{Shared, Wait};
 
@@ -79,31 +79,23 @@ impl Call {
     /// # Errors
     /// As [`Self::receive`]; where a message is larger or breaks off, and where there is no memory for it.
     pub async fn receive_within(&mut self, bytes_max: usize) -> Result<Option<Whole>> {
-        let Some(first) = self.receive().await? else { return Ok(None) };
-        if !first.more() {
-            return Ok(Some(Whole { meta: first.meta().to_vec(), payload: first.payload() }));
-        }
-        let budget = self.shared.with(|connection, _| connection.budget().cloned());
-        let no_memory = |error: AllocError| {
-            RpcError::new(ErrorKind::Overloaded, "no memory for a message of several frames").caused_by(error)
-        };
-        let mut reserved = budget.map(|b| b.try_reserve(0)).transpose().map_err(no_memory)?;
-        let mut kept = 0;
-        let mut parts = Vec::new();
-        let mut part = first;
+        let Some(mut part) = self.receive().await? else { return Ok(None) };
+        let (mut parts, mut kept, mut reserved) = (Vec::new(), 0, None);
         loop {
+            let cost = part.cost() as usize;
             // The metadata of a part counts too: without, a peer could send parts that have no payload without end.
-            kept += part.cost() as usize;
+            kept += cost;
             if kept > bytes_max {
                 return Err(RpcError::new(
                     ErrorKind::TooLarge,
                     format!("a message of more than {bytes_max} bytes"),
                 ));
             }
-            if let Some(reserved) = &mut reserved {
-                reserved.grow(part.cost() as usize).map_err(no_memory)?;
-            }
             let more = part.more();
+            if !more && parts.is_empty() {
+                return Ok(Some(Whole { meta: part.meta().to_vec(), payload: part.payload() }));
+            }
+            self.reserve(cost, &mut reserved)?;
             parts.push(part);
             if !more {
                 break;
@@ -125,6 +117,18 @@ impl Call {
         }
         whole.truncate(bytes);
         Ok(Some(Whole { meta: parts[0].meta().to_vec(), payload: Some(whole.freeze()) }))
+    }
+
+    /// Reserves so many bytes more for parts of a message, where the connection has a budget.
+    fn reserve(&self, bytes: usize, reserved: &mut Option<Reservation>) -> Result<()> {
+        let grown = match (&mut *reserved, self.shared.with(|connection, _| connection.budget().cloned())) {
+            (_, None) => Ok(()),
+            (Some(reserved), _) => reserved.grow(bytes),
+            (None, Some(budget)) => budget.try_reserve(bytes).map(|new| *reserved = Some(new)),
+        };
+        grown.map_err(|error| {
+            RpcError::new(ErrorKind::Overloaded, "no memory for a message of several frames").caused_by(error)
+        })
     }
 
     /// Waits until a frame with a body of `wanted` bytes (or of the largest that the peer takes) can leave at once, and tells
