@@ -152,7 +152,8 @@ impl<'a> Script<'a> {
                     end.take(stream);
                 }
                 25 | 26 => {
-                    let (stream, bytes, last) = (self.stream(next), self.length(), self.byte().is_multiple_of(4));
+                    let (stream, bytes, last) =
+                        (self.stream(next), self.length(), self.byte().is_multiple_of(4));
                     end.send(stream, bytes as u64, last);
                 }
                 27 => {

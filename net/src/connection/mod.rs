@@ -811,6 +811,7 @@ impl Connection {
         if self.phase == Phase::Closed {
             return;
         }
+        let never_sent = self.phase == Phase::Greeting;
         self.phase = Phase::Closed;
         self.clear_control();
         self.grant_due = false;
@@ -824,13 +825,15 @@ impl Connection {
         self.error = Some(error.clone());
         let ids: Vec<u32> = self.streams.keys().copied().collect();
         for id in ids {
-            // An error of the connection says nothing of the call: it may be made again elsewhere.
-            let of_call = if error.retryable().is_some() {
-                error.clone()
-            } else {
-                RpcError::new(ErrorKind::Unavailable, "the connection failed during the call")
-                    .caused_by(error)
-            };
+            // An error of the connection says nothing of the call, which may have run or not.
+            let mut of_call = error.clone();
+            if error.retryable().is_none() || (error.kind() != ErrorKind::Unavailable && !never_sent) {
+                let what = "the connection failed during the call";
+                of_call = RpcError::new(ErrorKind::Unavailable, what).caused_by(error);
+                if let Some(wait) = error.retryable() {
+                    of_call = of_call.retry_after(wait);
+                }
+            }
             if self.streams.get(&id).is_some_and(|s| s.in_open || s.out_open || !s.queue.is_empty()) {
                 self.end_stream(id, of_call);
             }

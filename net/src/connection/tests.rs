@@ -337,3 +337,18 @@ fn a_slow_frame_is_waited_for() {
         "{error}"
     );
 }
+
+/// A call that was refused never ran, and may be made again whatever it does. One that was cut off by the end of its connection may have run.
+#[test]
+fn a_call_that_was_cut_off_is_not_one_that_was_refused() {
+    let now = Time::default();
+    let (mut client, mut server) = pair(Config::default(), Config::default());
+    let call = client.open(1, Vec::new(), Vec::new(), &CallSpec::default(), now).unwrap();
+    receive(&mut server, &sent(&mut client, now), now);
+    let wait = Duration::from_millis(30);
+    server.refuse(&RpcError::new(ErrorKind::Overloaded, "no memory for a frame").retry_after(wait));
+    receive(&mut client, &sent(&mut server, now), now);
+    let Incoming::End(Err(error)) = client.next_message(call, now) else { panic!("no end") };
+    assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Some(wait)), "{error}");
+    assert!(error.to_string().contains("no memory for a frame"), "{error}");
+}
