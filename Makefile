@@ -112,7 +112,7 @@ doc-check: system ## Documentation without warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 .PHONY: unit-test
-unit-test: system ## Unit, property and integration tests (cargo-nextest if it is there)
+unit-test: system-tests ## Unit, property and integration tests (cargo-nextest if it is there)
 ifneq ($(HAS_NEXTEST),)
 	$(CARGO) nextest run --workspace --no-fail-fast --no-tests=pass
 else
@@ -178,6 +178,10 @@ system: ## Install missing system packages: libhwloc-dev, pkg-config, a C compil
 	{ command -v pkg-config >/dev/null && pkg-config --exists hwloc; } || need="$$need libhwloc-dev"; \
 	if [ -n "$$need" ]; then $(MAKE) --no-print-directory apt-install PACKAGES="$$need"; fi
 	@command -v $(firstword $(CARGO)) >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+
+.PHONY: system-tests
+system-tests: system ## As system, and iproute2 where root runs tests: they make hosts of network namespaces
+	@if [ "$$(id -u)" = 0 ] && ! command -v ip >/dev/null; then $(MAKE) --no-print-directory apt-install PACKAGES="iproute2"; fi
 
 .PHONY: system-peers
 system-peers: system ## As system, and libclang for the peers

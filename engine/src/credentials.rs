@@ -67,18 +67,18 @@ impl Credentials {
     fn tls(&self, ca: &Path, address: &Address) -> Result<TlsClient> {
         let wrong = |what: &str, e: String| EngineError::usage(what, e);
         let mut roots = rustls::RootCertStore::empty();
-        for certificate in certificates("--tls-ca", ca)? {
-            roots.add(certificate).map_err(|e| wrong("--tls-ca", e.to_string()))?;
+        for certificate in certificates("client.tls_ca", ca)? {
+            roots.add(certificate).map_err(|e| wrong("client.tls_ca", e.to_string()))?;
         }
         let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
         let config = match &self.tls_client {
             Some((cert, key)) => {
-                let chain = certificates("--tls-client-cert", cert)?;
+                let chain = certificates("client.tls_client_cert", cert)?;
                 let key = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|e| wrong("--tls-client-key", format!("{}: {e}", key.display())))?;
+                    .map_err(|e| wrong("client.tls_client_key", format!("{}: {e}", key.display())))?;
                 builder
                     .with_client_auth_cert(chain, key)
-                    .map_err(|e| wrong("--tls-client-cert", e.to_string()))?
+                    .map_err(|e| wrong("client.tls_client_cert", e.to_string()))?
             }
             None => builder.with_no_client_auth(),
         };

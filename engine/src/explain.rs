@@ -152,7 +152,7 @@ const CODES: &[(&str, &str)] = &[
     ),
     (
         "DL-0505",
-        "The server does not know who calls. Give the token it was started with (--token or DELTALITE_TOKEN), or a certificate that it accepts.",
+        "The server does not know who calls. Give the token it was started with (--token or DELTALITE_CLIENT_TOKEN), or a certificate that it accepts.",
     ),
     ("DL-0506", "The server knows who calls, and does not let them do this. Ask whoever runs it."),
     (

@@ -136,7 +136,7 @@ impl Gate {
         }
         let what = match &hello.token {
             Some(_) => "the token is not known here",
-            None => "this server asks for a token; give one with --token or DELTALITE_TOKEN",
+            None => "this server asks for a token; give one with --token or DELTALITE_CLIENT_TOKEN",
         };
         Err(RpcError::new(ErrorKind::Unauthenticated, what))
     }

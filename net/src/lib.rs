@@ -13,6 +13,7 @@
 //! | [`auth`] | who may call |
 //! | [`call`] | calls, as programs make and answer them |
 //! | [`pool`] | calls to peers that come and go |
+//! | [`trace`] | spans of calls |
 
 pub mod auth;
 pub mod call;
@@ -26,6 +27,7 @@ pub mod pool;
 #[cfg(test)]
 mod sim;
 pub mod time;
+pub mod trace;
 
 pub use error::{ErrorKind, Result, RpcError};
 pub use time::{Clock, Time};

@@ -10,7 +10,8 @@ use deltalite_net::call::{Call, Whole};
 use deltalite_net::connection::CallSpec;
 use deltalite_net::drive::tokio::{ConnectOptions, TokioConnect};
 use deltalite_net::pool::{CallOptions, Failing, Pool, PoolOptions};
-use deltalite_net::{ErrorKind, Result, RpcError};
+use deltalite_net::{ErrorKind, Result, RpcError, trace};
+use tracing::Instrument;
 
 use crate::protocol::{self, HEALTH, Health, REQUEST_BYTES_INLINE};
 
@@ -116,6 +117,7 @@ impl Client {
             request: self.new_request(),
         };
         let peers = [self.inner.address];
+        let span = trace::client(protocol::method_name(method), options.request);
         let answer = self.inner.pool.call(&peers, &options, |channel, attempt| {
             let request = request.clone();
             async move {
@@ -129,7 +131,7 @@ impl Client {
                 }
             }
         });
-        answer.await.map_err(|error| error.at_peer(self.inner.address))
+        answer.instrument(span).await.map_err(|error| error.at_peer(self.inner.address))
     }
 
     /// Waits before the next attempt of what has just failed, or says that there is to be none.

@@ -30,6 +30,17 @@ pub const READ_SPLIT: u16 = 3;
 /// How the server is.
 pub const HEALTH: u16 = 4;
 
+/// What a method is called, in logs and traces.
+pub fn method_name(method: u16) -> &'static str {
+    match method {
+        STAT => "stat",
+        LIST_SPLITS => "list splits",
+        READ_SPLIT => "read split",
+        HEALTH => "health",
+        _ => "unknown",
+    }
+}
+
 /// Largest request in a stream's first frame, in bytes; a larger one is its first message.
 pub const REQUEST_BYTES_INLINE: usize = 48 << 10;
 /// Largest request, in bytes.

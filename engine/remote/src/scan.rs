@@ -16,10 +16,11 @@ use arrow_schema::SchemaRef;
 use deltalite_format::predicate::Predicate;
 use deltalite_net::call::Call;
 use deltalite_net::pool::Failing;
-use deltalite_net::{ErrorKind, Result, RpcError};
+use deltalite_net::{ErrorKind, Result, RpcError, trace};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use parking_lot::Mutex;
+use tracing::{Instrument, Span};
 
 use crate::address::Address;
 use crate::batch;
@@ -163,8 +164,9 @@ impl RemoteScan {
             protocol::decode(&table.client.ask(LIST_SPLITS, protocol::encode(&list)?).await?)?;
         let at_once = PARTS_PER_SHARD * table.stat.ports.len().max(1);
         let request = table.client.new_request();
+        let span = trace::client(protocol::method_name(READ_SPLIT), request);
         let wanted =
-            Arc::new(Wanted { table, columns, predicate, limit, schema: Arc::clone(&schema), request });
+            Arc::new(Wanted { table, columns, predicate, limit, schema: Arc::clone(&schema), request, span });
         let waiting = Arc::new(Mutex::new(splits.splits.into()));
         Ok(SharedScan { wanted, waiting, at_once, ordered })
     }
@@ -209,6 +211,8 @@ struct Wanted {
     limit: Option<u64>,
     schema: SchemaRef,
     request: u64,
+    /// Lasts as long as the scan.
+    span: Span,
 }
 
 type Next = (Box<Part>, Option<Result<RecordBatch>>);
@@ -226,12 +230,14 @@ struct Part {
     progressed: bool,
     attempt: u32,
     resumed: u64,
+    span: Span,
 }
 
 impl Part {
     fn new(wanted: &Arc<Wanted>, split: Split) -> Box<Self> {
         let port = wanted.table.stat.ports.get(split.shard as usize).copied();
         Box::new(Self {
+            span: tracing::info_span!(parent: &wanted.span, "part", file = split.file, shard = split.shard),
             wanted: Arc::clone(wanted),
             shard: wanted.table.client.address(port),
             split,
@@ -278,12 +284,21 @@ impl Part {
         Ok(Some(batch))
     }
 
-    async fn next(mut self: Box<Self>) -> Next {
+    fn next(self: Box<Self>) -> BoxFuture<'static, Next> {
+        let span = self.span.clone();
+        self.next_batch().instrument(span).boxed()
+    }
+
+    async fn next_batch(mut self: Box<Self>) -> Next {
         loop {
             let error = match self.receive().await {
                 Ok(batch) => return (self, batch.map(Ok)),
                 Err(error) => error.at_peer(self.shard),
             };
+            tracing::debug!(
+                request = format!("{:016x}", self.wanted.request), shard = %self.shard, attempt = self.attempt,
+                row = self.position, %error, "a part of a scan broke off"
+            );
             self.call = None;
             self.attempt += 1;
             self.resumed += 1;
@@ -338,7 +353,7 @@ impl RemoteStream {
             && let Some(split) = self.next_split()
         {
             let part = Part::new(&self.wanted, split);
-            self.open.push_back(Reading::Waiting(part.next().boxed()));
+            self.open.push_back(Reading::Waiting(part.next()));
         }
     }
 
@@ -367,7 +382,7 @@ impl RemoteStream {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(batch)) => {
                     // Asked for at once, so that it comes while this batch is used.
-                    self.open.insert(at, Reading::Waiting(part.next().boxed()));
+                    self.open.insert(at, Reading::Waiting(part.next()));
                     return Poll::Ready(Some(Ok(batch)));
                 }
             }

@@ -8,7 +8,7 @@ use deltalite_net::call::Call;
 use deltalite_net::call::server::{Peer, Service};
 use deltalite_net::connection::{Greeting, Opened};
 use deltalite_net::hello::Hello;
-use deltalite_net::{ErrorKind, Result, RpcError};
+use deltalite_net::{ErrorKind, Result, RpcError, trace};
 use deltalite_remote::predicate::WirePredicate;
 use deltalite_remote::protocol::{
     self, HEALTH, Health, LIST_SPLITS, ListSplits, READ_SPLIT, STAT, Splits, Stat, Target,
@@ -16,6 +16,7 @@ use deltalite_remote::protocol::{
 use deltalite_shard::device::IoClass;
 use deltalite_shard::executor::Shard;
 use futures::future::LocalBoxFuture;
+use tracing::Instrument;
 
 use crate::catalog::Source;
 use crate::{Common, read};
@@ -58,7 +59,9 @@ impl Service for ScanService {
         Box::pin(async move {
             this.common.metrics.calls.inc();
             let (method, request, attempt) = (opened.method, opened.request, opened.attempt);
-            let answered = this.answer(&mut call, opened, &caller).await;
+            let span =
+                trace::server(protocol::method_name(method), request, attempt, &caller.name, this.index);
+            let answered = this.answer(&mut call, opened, &caller).instrument(span).await;
             let caller = &*caller.name;
             match answered {
                 Ok(()) => {

@@ -3,6 +3,8 @@
 //! | module | job |
 //! |---|---|
 //! | `import`, `export`, `inspect`, `scan`, `query`, `shell`, `serve`, `splits`, `verify`, `salvage`, `iotune`, `doctor`, `explain` | a command each |
+//! | `config` | settings in layers: defaults, file, environment, flags; the command that shows them |
+//! | `telemetry` | logs and traces |
 //! | `select` | which files, columns and rows: what `scan` and `export` share |
 //! | `statement` | a session, and a statement with its rows shown: what `query` and `shell` share |
 //! | `remote` | what a server has, for `scan` |
@@ -12,6 +14,7 @@
 //! | `ui` | progress, tables, numbers for people |
 
 mod args;
+mod config;
 mod doctor;
 mod explain;
 mod export;
@@ -29,20 +32,26 @@ mod serve;
 mod shell;
 mod splits;
 mod statement;
+mod telemetry;
 mod ui;
 mod verify;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use deltalite::Result;
 
+use config::Layers;
 use report::Outcome;
 
 /// DeltaLite: columnar files for machines whose disks and cores you own.
 #[derive(Debug, Parser)]
 #[command(name = "deltalite", bin_name = "deltalite", version, max_term_width = 110, after_help = EXAMPLES, arg_required_else_help = true)]
 struct Cli {
+    /// Configuration file; see `deltalite config`.
+    #[arg(long, global = true, value_name = "FILE", env = config::FILE_VARIABLE, hide_env_values = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -74,6 +83,7 @@ enum Command {
     Salvage(salvage::Arguments),
     Iotune(iotune::Arguments),
     Doctor(doctor::Arguments),
+    Config(config::command::Arguments),
     ExplainError(explain::Arguments),
     Completions(Completions),
 }
@@ -104,19 +114,23 @@ pub(crate) fn main() -> ExitCode {
     // A reader that has seen enough (`| head`) ends the program without a word, as people expect.
     // SAFETY: called once at the start, before any thread; the default action needs no handler.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-    let outcome = match Cli::parse().command {
+    let Cli { config, command } = config::command::parse();
+    // Only commands that have settings read them: a file that is wrong stops none of the others.
+    let layers = || Layers::load(config.as_deref());
+    let outcome = match command {
         Command::Import(a) => a.run(),
         Command::Export(a) => a.run(),
         Command::Inspect(a) => a.run(),
-        Command::Scan(a) => a.run(),
-        Command::Query(a) => a.run(),
-        Command::Shell(a) => a.run(),
-        Command::Serve(a) => a.run(),
+        Command::Scan(a) => layers().and_then(|layers| a.run(&layers)),
+        Command::Query(a) => layers().and_then(|layers| a.run(&layers)),
+        Command::Shell(a) => layers().and_then(|layers| a.run(&layers)),
+        Command::Serve(a) => layers().and_then(|layers| a.run(&layers)),
         Command::Splits(a) => a.run(),
         Command::Verify(a) => a.run(),
         Command::Salvage(a) => a.run(),
         Command::Iotune(a) => a.run(),
         Command::Doctor(a) => a.run(),
+        Command::Config(a) => a.run(layers),
         Command::ExplainError(a) => a.run(),
         Command::Completions(a) => a.run(),
     };

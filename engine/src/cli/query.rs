@@ -7,8 +7,10 @@ use clap::Args;
 use deltalite::query::Session;
 use deltalite::{EngineError, Result};
 
+use super::config::{self, Layers};
 use super::report::Outcome;
-use super::statement::{self, Printing, SessionArguments, Shape};
+use super::statement::{self, Printing, Shape};
+use super::telemetry::{self, Telemetry};
 
 /// Run SQL statements and print their rows.
 ///
@@ -30,7 +32,11 @@ pub(super) struct Arguments {
     #[arg(long, short, value_name = "FILE", conflicts_with = "statements")]
     file: Option<PathBuf>,
     #[command(flatten)]
-    session: SessionArguments,
+    pub(super) session: config::settings::Session,
+    #[command(flatten)]
+    pub(super) client: config::settings::Client,
+    #[command(flatten)]
+    pub(super) log: config::settings::Log,
     /// How to print rows. Default: a table on a terminal, CSV elsewhere.
     #[arg(long, short, value_enum)]
     output: Option<Shape>,
@@ -40,7 +46,10 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn run(self) -> Result<Outcome> {
+    pub(super) fn run(self, layers: &Layers) -> Result<Outcome> {
+        let _telemetry = Telemetry::begin(&layers.section(&self.log)?, telemetry::QUIET)?;
+        let settings = layers.section(&self.session)?;
+        let client = layers.section(&self.client)?.check()?;
         let script = match &self.file {
             Some(path) if path == Path::new("-") => {
                 let mut text = String::new();
@@ -57,8 +66,9 @@ impl Arguments {
             return Err(EngineError::usage("--output", detail));
         }
         let statements = Session::statements(&script).map_err(|e| EngineError::statement(&e, &script))?;
-        let (session, runtime) = self.session.open()?;
-        let printing = Printing { shape, max_rows: self.session.max_rows, file: None, progress: true };
+        let (session, runtime) = statement::open(&settings, &client)?;
+        let printing =
+            Printing { shape, max_rows: statement::max_rows(&settings), file: None, progress: true };
         for range in statements.ranges {
             let took = runtime.block_on(statement::run(&session, &script[range], &printing))?;
             if self.timer {

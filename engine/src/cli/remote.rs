@@ -1,40 +1,37 @@
 //! What a server has, for `scan`; how servers are talked to, for `query` and `shell` as well.
 
-use std::path::PathBuf;
-
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use clap::Args;
 use deltalite::credentials::Credentials;
 use deltalite::remote::Address;
 use deltalite::remote::scan::BlockingScan;
 use deltalite::where_clause::parse_where;
 use deltalite::{EngineError, Result};
 
+use super::config::settings::Client;
 use super::select::Selection;
 
-/// How a server is talked to.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Servers")]
-pub(super) struct Connecting {
-    /// Token to show to the server.
-    #[arg(long, value_name = "TOKEN", env = "DELTALITE_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// Certificates (PEM) that the server's has to be signed by; the connection is then TLS.
-    #[arg(long, value_name = "FILE", env = "DELTALITE_TLS_CA")]
-    tls_ca: Option<PathBuf>,
-    /// Own certificate (PEM), for servers that ask for one.
-    #[arg(long, value_name = "FILE", requires = "tls_ca", requires = "tls_client_key")]
-    tls_client_cert: Option<PathBuf>,
-    /// Its private key (PEM).
-    #[arg(long, value_name = "FILE", requires = "tls_client_cert")]
-    tls_client_key: Option<PathBuf>,
-}
-
-impl Connecting {
+impl Client {
+    /// What is shown to servers, and what they have to show.
     pub(super) fn credentials(&self) -> Credentials {
         let (cert, key) = (self.tls_client_cert.clone(), self.tls_client_key.clone());
         Credentials { token: self.token.clone(), tls_ca: self.tls_ca.clone(), tls_client: cert.zip(key) }
+    }
+
+    /// That what belongs together is there.
+    pub(super) fn check(self) -> Result<Self> {
+        let missing = |what: &str, needs: &str| {
+            Err(EngineError::usage(
+                format!("client.{what}"),
+                format!("it needs client.{needs} as well; set that too"),
+            ))
+        };
+        match (&self.tls_client_cert, &self.tls_client_key) {
+            (Some(_), None) => missing("tls_client_cert", "tls_client_key"),
+            (None, Some(_)) => missing("tls_client_key", "tls_client_cert"),
+            (Some(_), Some(_)) if self.tls_ca.is_none() => missing("tls_client_cert", "tls_ca"),
+            _ => Ok(self),
+        }
     }
 }
 
@@ -50,10 +47,10 @@ impl RemoteRows {
         address: &str,
         selection: &Selection,
         limit: Option<u64>,
-        connecting: &Connecting,
+        client: &Client,
     ) -> Result<Self> {
         let address: Address = address.parse()?;
-        let mut scan = BlockingScan::open(&address, connecting.credentials().options(&address)?)?;
+        let mut scan = BlockingScan::open(&address, client.credentials().options(&address)?)?;
         let table = scan.table();
         let mut wanted = table.scan().ordered(!selection.unordered());
         if let Some(columns) = selection.columns() {

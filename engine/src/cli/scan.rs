@@ -12,9 +12,12 @@ use deltalite::remote::Address;
 use deltalite::{EngineError, Result, ScanStream};
 use serde::Serialize;
 
-use super::remote::{Connecting, RemoteRows};
+use super::config::settings::Client;
+use super::config::{self, Layers};
+use super::remote::RemoteRows;
 use super::report::Outcome;
 use super::select::{Selection, open_files, report_skipped};
+use super::telemetry::{self, Telemetry};
 use super::ui;
 
 /// Rows that a table shows without --limit.
@@ -49,7 +52,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     metrics: bool,
     #[command(flatten)]
-    connecting: Connecting,
+    pub(super) client: config::settings::Client,
+    #[command(flatten)]
+    pub(super) log: config::settings::Log,
 }
 
 /// Where rows come from.
@@ -113,13 +118,15 @@ struct Metrics {
 }
 
 impl Arguments {
-    pub(super) fn run(self) -> Result<Outcome> {
+    pub(super) fn run(self, layers: &Layers) -> Result<Outcome> {
+        let _telemetry = Telemetry::begin(&layers.section(&self.log)?, telemetry::QUIET)?;
+        let client = layers.section(&self.client)?.check()?;
         let started = std::time::Instant::now();
         let limit = match (self.output, self.count, self.selection.limit) {
             (Shape::Table, false, None) => Some(TABLE_ROWS + 1),
             (_, _, limit) => limit,
         };
-        let mut scan = self.open(limit)?;
+        let mut scan = self.open(limit, &client)?;
         let mut sent = (0, 0);
         if self.count {
             for batch in scan.by_ref() {
@@ -188,7 +195,7 @@ impl Arguments {
         Ok(if skipped { Outcome::Damaged } else { Outcome::Done })
     }
 
-    fn open(&self, limit: Option<u64>) -> Result<Rows> {
+    fn open(&self, limit: Option<u64>, client: &Client) -> Result<Rows> {
         let address =
             |path: &PathBuf| path.to_str().filter(|text| Address::is_address(text)).map(str::to_owned);
         let Some(address) = self.files.iter().find_map(address) else {
@@ -204,7 +211,7 @@ impl Arguments {
                 "they are for files here, not for a server's",
             ));
         }
-        Ok(Rows::Server(RemoteRows::start(&address, &self.selection, limit, &self.connecting)?))
+        Ok(Rows::Server(RemoteRows::start(&address, &self.selection, limit, client)?))
     }
 
     fn table(&self, scan: &mut Rows, sent: &mut (u64, u64)) -> Result<()> {

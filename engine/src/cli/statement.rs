@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 use deltalite::convert::{FileFormat, Output, open_sink};
 use deltalite::query::query::Progress;
 use deltalite::query::{Session, SessionOptions};
@@ -12,71 +12,51 @@ use deltalite::{EngineError, Result};
 use futures::StreamExt;
 use tokio::runtime::Runtime;
 
-use super::args::size;
+use super::config;
+use super::config::settings::Client;
+use super::config::values::Size;
 use super::print::{Printer, Text};
-use super::remote::Connecting;
 use super::ui;
 
 /// How often progress is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// How a session is to be.
-#[derive(Debug, Args)]
-pub(super) struct SessionArguments {
-    /// The folder whose folders are tables.
-    #[arg(long, short, value_name = "FOLDER", default_value = ".")]
-    pub(super) catalog: PathBuf,
-    /// Most rows that a table shows; 0 shows all.
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(super) max_rows: usize,
-    /// Memory that the process may use, such as 4GiB: what operators have beyond their share of it is spilled. Without: no limit.
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    memory: Option<u64>,
-    /// Where operators spill to.
-    #[arg(long, value_name = "FOLDER")]
-    temp_dir: Option<PathBuf>,
-    /// Shards that read, and parts of a query that run at once. Without: one a core.
-    #[arg(long, value_name = "N")]
-    threads: Option<u32>,
-    /// Seconds that a statement may take.
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u64>,
-    #[command(flatten)]
-    connecting: Connecting,
+/// The session, and the threads that it plans and runs on.
+///
+/// # Errors
+/// When shards or threads can't be started.
+pub(super) fn open(settings: &config::settings::Session, client: &Client) -> Result<(Session, Runtime)> {
+    let threads = settings.threads.unwrap_or(0);
+    let mut options = SessionOptions::default().connecting(client.credentials().for_sessions());
+    if let Some(folder) = &settings.catalog {
+        options = options.catalog(folder);
+    }
+    let shards = match settings.memory {
+        None => deltalite::shards(threads)?,
+        Some(Size(bytes)) => {
+            let (shards, operators) = deltalite::shards_within(threads, bytes)?;
+            options = options.memory_bytes(operators);
+            shards
+        }
+    };
+    options = options.partitions(shards.len()).shards(shards);
+    if let Some(folder) = &settings.temp_dir {
+        options = options.temp_dir(folder);
+    }
+    if let Some(seconds) = settings.timeout {
+        options = options.timeout(Duration::from_secs(seconds));
+    }
+    let session = Session::new(options).map_err(|e| EngineError::statement(&e, ""))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(EngineError::io("starting threads"))?;
+    Ok((session, runtime))
 }
 
-impl SessionArguments {
-    /// The session, and the threads that it plans and runs on.
-    ///
-    /// # Errors
-    /// When shards or threads can't be started.
-    pub(super) fn open(&self) -> Result<(Session, Runtime)> {
-        let threads = self.threads.unwrap_or(0);
-        let mut options = SessionOptions::default()
-            .catalog(&self.catalog)
-            .connecting(self.connecting.credentials().for_sessions());
-        let shards = match self.memory {
-            None => deltalite::shards(threads)?,
-            Some(bytes) => {
-                let (shards, operators) = deltalite::shards_within(threads, bytes)?;
-                options = options.memory_bytes(operators);
-                shards
-            }
-        };
-        options = options.partitions(shards.len()).shards(shards);
-        if let Some(folder) = &self.temp_dir {
-            options = options.temp_dir(folder);
-        }
-        if let Some(seconds) = self.timeout {
-            options = options.timeout(Duration::from_secs(seconds));
-        }
-        let session = Session::new(options).map_err(|e| EngineError::statement(&e, ""))?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(EngineError::io("starting threads"))?;
-        Ok((session, runtime))
-    }
+/// Most rows that a table shows; 0 shows all.
+pub(super) fn max_rows(settings: &config::settings::Session) -> usize {
+    settings.max_rows.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX))
 }
 
 /// What rows are printed as.

@@ -1,9 +1,11 @@
 //! The binary from outside: round trips, errors, exit codes, damage.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod config;
 mod serve;
 mod shell;
 mod sql;
+mod traces;
 
 use std::io::Write;
 use std::path::Path;

@@ -6,13 +6,13 @@ use std::process::Child;
 use super::*;
 
 /// A server of a folder, its first port, and what it says.
-struct Served {
+pub(super) struct Served {
     child: Child,
     port: String,
     said: BufReader<std::process::ChildStderr>,
 }
 
-fn serve(folder: &Path, more: &[&str]) -> Served {
+pub(super) fn serve(folder: &Path, more: &[&str]) -> Served {
     let mut child = command(folder)
         .args(["serve", "--data", ".", "--listen", "127.0.0.1:0", "--threads", "1", "--log", "json"])
         .args(more)
@@ -29,12 +29,12 @@ fn serve(folder: &Path, more: &[&str]) -> Served {
 }
 
 impl Served {
-    fn address(&self, name: &str) -> String {
+    pub(super) fn address(&self, name: &str) -> String {
         format!("deltalite://127.0.0.1:{}/{name}", self.port)
     }
 
     /// SIGTERM; what it said until it ended.
-    fn stop(mut self) -> String {
+    pub(super) fn stop(mut self) -> String {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         assert!(self.child.wait().unwrap().success());
@@ -52,7 +52,7 @@ impl Drop for Served {
     }
 }
 
-fn trips(folder: &Path) {
+pub(super) fn trips(folder: &Path) {
     std::fs::write(folder.join("t.csv"), "id,name,fare\n1,a,10.5\n2,b,200.25\n3,c,120\n").unwrap();
     ok(folder, &["import", "t.csv", "trips.dlb"]);
 }

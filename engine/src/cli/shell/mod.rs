@@ -16,8 +16,10 @@ use deltalite::{EngineError, Result};
 use tokio::runtime::Runtime;
 
 use self::commands::Next;
+use super::config::{self, Layers};
 use super::report::{self, Outcome};
-use super::statement::{self, Printing, SessionArguments, Shape};
+use super::statement::{self, Printing, Shape};
+use super::telemetry::{self, Telemetry};
 use super::ui;
 
 /// Type SQL statements, and see their rows.
@@ -33,7 +35,11 @@ Examples:
   deltalite shell -c tables --memory 4GiB --output markdown < report.sql")]
 pub(super) struct Arguments {
     #[command(flatten)]
-    session: SessionArguments,
+    pub(in crate::cli) session: config::settings::Session,
+    #[command(flatten)]
+    pub(in crate::cli) client: config::settings::Client,
+    #[command(flatten)]
+    pub(in crate::cli) log: config::settings::Log,
     /// How to print rows. Default: a table on a terminal, CSV elsewhere.
     #[arg(long, short, value_enum)]
     output: Option<Shape>,
@@ -43,12 +49,15 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn run(self) -> Result<Outcome> {
+    pub(super) fn run(self, layers: &Layers) -> Result<Outcome> {
+        let _telemetry = Telemetry::begin(&layers.section(&self.log)?, telemetry::QUIET)?;
+        let settings = layers.section(&self.session)?;
+        let client = layers.section(&self.client)?.check()?;
         let terminal = std::io::stdout().is_terminal();
-        let (session, runtime) = self.session.open()?;
+        let (session, runtime) = statement::open(&settings, &client)?;
         let printing = Printing {
             shape: self.output.unwrap_or(if terminal { Shape::Table } else { Shape::Csv }),
-            max_rows: self.session.max_rows,
+            max_rows: statement::max_rows(&settings),
             file: None,
             progress: true,
         };
