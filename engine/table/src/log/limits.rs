@@ -6,8 +6,10 @@ pub const LINE_BYTES_MAX: usize = 64 << 20;
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Deepest nesting of objects and arrays in a line; the deepest that is defined has five levels, statistics one more a nested field.
 pub const DEPTH_MAX: usize = 64;
-/// Most versions committed together as one group.
+/// Most versions committed together as one group, and most in one file.
 pub const GROUP_VERSIONS_MAX: usize = 1024;
+/// Bytes of a commit file after which the next commit begins another. Who follows the log reads the whole file for every version in it.
+pub const COMMIT_FILE_BYTES: u64 = 2 << 20;
 /// Most adds and removes that a commit keeps in its JSON; with more, they go to sidecars.
 pub const INLINE_FILE_ACTIONS_MAX: usize = 256;
 /// Most file actions of one sidecar, and files a bucket has on average before the buckets are split in two.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Each line ends with a line feed. A file holds the sections of one or more consecutive versions, one after the other, and is
-//! linked under the name of each; who reads version *n* takes the section that says so. A checkpoint is sealed likewise.
+//! linked under the name of each; who reads version *n* takes the section that says so, and does not look at what is behind it: that may
+//! just be written. A checkpoint is sealed likewise.
 
 use arrow_buffer::Buffer;
 use memchr::{memchr, memmem};
@@ -50,7 +51,17 @@ impl Section {
     /// # Errors
     /// When a section before it, or it, is not whole or does not match its seal.
     pub fn find(file: LogFile, bytes: &Buffer, version: Version) -> Result<Option<Self>> {
-        let mut at = 0;
+        Ok(Self::find_from(file, bytes, 0, version)?.map(|(section, _)| section))
+    }
+
+    /// As [`Section::find`], in sections from a byte on; and the byte after it.
+    pub(crate) fn find_from(
+        file: LogFile,
+        bytes: &Buffer,
+        from: usize,
+        version: Version,
+    ) -> Result<Option<(Self, usize)>> {
+        let mut at = from;
         while at < bytes.len() {
             let rest = &bytes[at..];
             let found = head_version(rest)
@@ -63,11 +74,23 @@ impl Section {
             })?;
             if found == version {
                 let hash = check_seal(file, found, &rest[..len])?;
-                return Ok(Some(Self { version, hash, bytes: bytes.slice_with_length(at, len) }));
+                let bytes = bytes.slice_with_length(at, len);
+                return Ok(Some((Self { version, hash, bytes }, at + len)));
             }
             at += len;
         }
         Ok(None)
+    }
+
+    /// The sections of a file from its front to the first that is not whole.
+    pub(crate) fn whole(file: LogFile, bytes: &Buffer) -> impl Iterator<Item = Self> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let version = head_version(bytes.get(at..)?)?;
+            let (section, end) = Self::find_from(file, bytes, at, version).ok()??;
+            at = end;
+            Some(section)
+        })
     }
 
     /// Which version it is.

@@ -139,7 +139,8 @@ fn a_kept_link_completes_its_group() {
     }
 }
 
-fn two_versions() -> (SimDisk, LocalStore, Snapshot) {
+/// A store that has committed two versions: the next goes behind them.
+fn behind_two_versions() -> (SimDisk, LocalStore, Snapshot) {
     let disk = SimDisk::new();
     let store = sim_store(&disk);
     let first = SealedCommit::first(CommitInfo::new("CREATE TABLE"), creation()).unwrap();
@@ -147,6 +148,155 @@ fn two_versions() -> (SimDisk, LocalStore, Snapshot) {
     let now = second.snapshot().clone();
     let _ = SealedCommit::commit(&store, &[first, second]).unwrap();
     (disk, store, now)
+}
+
+/// A table of two versions, opened again: the next goes to a file of its own.
+fn two_versions() -> (SimDisk, LocalStore, Snapshot) {
+    let (disk, store, now) = behind_two_versions();
+    drop(store);
+    let store = open(&disk).unwrap();
+    (disk, store, now)
+}
+
+fn inodes(disk: &SimDisk, versions: std::ops::Range<u64>) -> Vec<u64> {
+    let log = Path::new(TABLE).join("_deltalite_log");
+    let inode = |v: u64| disk.identity(&log.join(format!("{v:020}.json"))).unwrap().unwrap().inode;
+    versions.map(inode).collect()
+}
+
+#[test]
+fn commits_go_behind_each_other_with_one_sync_each() {
+    let (disk, store, mut now) = behind_two_versions();
+    for n in 0..5 {
+        let next = now.seal(CommitInfo::new("WRITE"), vec![Action::Add(add(&format!("b{n}")))]).unwrap();
+        let before = disk.position();
+        assert_eq!(SealedCommit::commit(&store, std::slice::from_ref(&next)).unwrap().committed, 1);
+        assert_eq!(disk.position() - before, 3, "an append, a sync and a link");
+        now = next.snapshot().clone();
+    }
+    assert_eq!(inodes(&disk, 0..7), [inodes(&disk, 0..1)[0]; 7]);
+    // Another store has a file of its own; and so has the first when it is not the last any more.
+    let other = open(&disk).unwrap();
+    for (store, version) in [(&other, 7), (&store, 8), (&store, 9), (&other, 10)] {
+        let next = Snapshot::open(store).unwrap().seal(CommitInfo::new("WRITE"), vec![]).unwrap();
+        assert_eq!(next.info().version, Version(version));
+        assert_eq!(SealedCommit::commit(store, &[next]).unwrap().committed, 1);
+    }
+    let files = inodes(&disk, 0..11);
+    assert_eq!(files[8], files[9]);
+    let distinct: std::collections::BTreeSet<u64> = [files[6], files[7], files[8], files[10]].into();
+    assert_eq!(distinct.len(), 4);
+    assert!(verify(&store).unwrap().is_clean());
+}
+
+#[test]
+fn a_file_of_commits_ends_somewhere() {
+    let (disk, store, mut now) = behind_two_versions();
+    let large = "x".repeat(700_000);
+    for _ in 0..5 {
+        let info = CommitInfo { user_metadata: Some(large.clone()), ..CommitInfo::new("WRITE") };
+        let next = now.seal(info, vec![]).unwrap();
+        assert_eq!(SealedCommit::commit(&store, std::slice::from_ref(&next)).unwrap().committed, 1);
+        now = next.snapshot().clone();
+    }
+    let files = inodes(&disk, 1..7);
+    assert!(
+        files[..4].iter().all(|f| *f == files[0]) && files[4] != files[0] && files[5] == files[4],
+        "{files:?}"
+    );
+    assert_eq!(Snapshot::open(&open(&disk).unwrap()).unwrap().hash(), now.hash());
+}
+
+/// One failure is made up for by a file of its own.
+#[test]
+fn a_failure_behind_the_last_commit_is_made_up_for() {
+    for (call, applied) in [
+        (Call::Append, false),
+        (Call::Append, true),
+        (Call::Sync, false),
+        (Call::Sync, true),
+        (Call::Link, false),
+    ] {
+        let (disk, store, now) = behind_two_versions();
+        let next = now.seal(CommitInfo::new("WRITE"), vec![Action::Add(add("b"))]).unwrap();
+        disk.fail(Fault { call, after: 0, applied });
+        assert_eq!(SealedCommit::commit(&store, std::slice::from_ref(&next)).unwrap().committed, 1);
+        let after = next.snapshot().seal(CommitInfo::new("WRITE"), vec![]).unwrap();
+        assert_eq!(SealedCommit::commit(&store, std::slice::from_ref(&after)).unwrap().committed, 1);
+        let files = inodes(&disk, 1..4);
+        assert!(files[0] != files[1] && files[1] == files[2], "{call:?}: {files:?}");
+        for state in disk.crash_states(disk.position(), 50, 1) {
+            let store = open(&state).unwrap();
+            assert_eq!(Snapshot::open(&store).unwrap().hash(), after.snapshot().hash(), "{call:?}");
+            assert!(verify(&store).unwrap().is_clean());
+        }
+    }
+}
+
+/// Where a commit may be found after a crash, it is not said to be none.
+#[test]
+fn two_failures_behind_the_last_commit_are_told_truly() {
+    let faults: [([(Call, usize, bool); 2], bool); 4] = [
+        ([(Call::Append, 0, false), (Call::Append, 1, false)], false),
+        ([(Call::Append, 0, true), (Call::Create, 0, false)], true),
+        ([(Call::Sync, 0, false), (Call::Create, 0, false)], true),
+        ([(Call::Link, 0, true), (Call::Identity, 4, false)], true),
+    ];
+    for (faults, unknown) in faults {
+        let (disk, store, now) = behind_two_versions();
+        let next = now.seal(CommitInfo::new("WRITE"), vec![Action::Add(add("b"))]).unwrap();
+        for (call, after, applied) in faults {
+            disk.fail(Fault { call, after, applied });
+        }
+        let error = SealedCommit::commit(&store, std::slice::from_ref(&next)).unwrap_err();
+        assert_eq!(matches!(error, TableError::OutcomeUnknown { .. }), unknown, "{faults:?}: {error}");
+        assert_eq!(store.is_poisoned(), unknown);
+        let mut found = 0;
+        for state in disk.crash_states(disk.position(), 50, 1) {
+            let store = open(&state).unwrap();
+            let snapshot = Snapshot::open(&store).unwrap();
+            assert!([now.hash(), next.snapshot().hash()].contains(&snapshot.hash()));
+            found += usize::from(snapshot.version() == Version(2));
+        }
+        assert!(unknown || found == 0, "{faults:?}: said not to be committed, and found {found} times");
+    }
+}
+
+/// What a process wrote that was killed before it gave the version its name: others go on without it, and it is never mixed up with theirs.
+#[test]
+fn a_version_that_was_never_named_gives_way() {
+    let (disk, store, now) = behind_two_versions();
+    let lost = now.seal(CommitInfo::new("WRITE"), vec![Action::Add(add("lost"))]).unwrap();
+    let other = open(&disk).unwrap();
+    let before = disk.position();
+    let _ = SealedCommit::commit(&store, std::slice::from_ref(&lost)).unwrap();
+    // As it was before the link.
+    disk.unlink(&Path::new(TABLE).join("_deltalite_log").join(format!("{:020}.json", 2))).unwrap();
+    assert_eq!(disk.position() - before, 4);
+    assert_eq!(Snapshot::open(&other).unwrap().version(), Version(1));
+    let theirs = now.seal(CommitInfo::new("WRITE"), vec![Action::Add(add("theirs"))]).unwrap();
+    let begun = disk.position();
+    assert_eq!(SealedCommit::commit(&other, std::slice::from_ref(&theirs)).unwrap().committed, 1);
+    let acknowledged = disk.position();
+    let more = theirs.snapshot().seal(CommitInfo::new("WRITE"), vec![Action::Add(add("more"))]).unwrap();
+    assert_eq!(SealedCommit::commit(&other, std::slice::from_ref(&more)).unwrap().committed, 1);
+    let (mut with_lost, mut states) = (0, 0);
+    for position in begun..=disk.position() {
+        for state in disk.crash_states(position, 60, 3) {
+            let store = open(&state).unwrap();
+            let snapshot = Snapshot::open(&store).unwrap();
+            assert!(verify(&store).unwrap().is_clean());
+            let is_lost = snapshot.files().get("lost").is_some();
+            assert!(!is_lost || position < acknowledged);
+            assert!(!is_lost || snapshot.hash() == lost.snapshot().hash());
+            with_lost += usize::from(is_lost);
+            states += 1;
+            if position == disk.position() {
+                assert_eq!(snapshot.hash(), more.snapshot().hash());
+            }
+        }
+    }
+    assert!(states > 20 && with_lost > 0, "{with_lost} of {states}");
 }
 
 #[test]

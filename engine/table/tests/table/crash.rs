@@ -91,6 +91,10 @@ impl Disk for Recorded {
     fn lock_shared(&self, path: &Path) -> io::Result<Lock> {
         RealDisk.lock_shared(path)
     }
+
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        RealDisk.is_locked(path)
+    }
 }
 
 /// What a run has promised.

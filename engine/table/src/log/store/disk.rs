@@ -39,7 +39,7 @@ impl fmt::Debug for Lock {
 
 /// A file being written, front to back.
 pub trait DiskFile: Send {
-    /// Adds bytes at the end.
+    /// Adds bytes at the end, whether or not those before were synced.
     ///
     /// # Errors
     /// What the system answers; part of the bytes may be there.
@@ -121,6 +121,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the system answers.
     fn lock_shared(&self, path: &Path) -> io::Result<Lock>;
+
+    /// Whether somebody has a file by [`Disk::lock`]. Changes nothing; a file that is not there is not locked.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn is_locked(&self, path: &Path) -> io::Result<bool>;
 }
 
 /// The file system of the machine.
@@ -217,6 +223,18 @@ impl Disk for RealDisk {
         let file = lock_file(path)?;
         file.lock_shared()?;
         Ok(Lock::new(file))
+    }
+
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        let file = match File::open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
     }
 }
 

@@ -1,11 +1,15 @@
 //! The store on one machine's file system.
 //!
-//! A commit: the group's sections into one new file under `.tmp`; sync it; link it under the name of each version, in order,
-//! never replacing; sync the folder. What is acknowledged is behind both syncs. A crash can keep any of the links that were
+//! A store's first commit: the group's sections into one new file under `.tmp`; sync it; link it under the name of each version, in
+//! order, never replacing; sync the folder. What is acknowledged is behind both syncs. A crash can keep any of the links that were
 //! not yet synced; so that no version can be kept without those before it, a group is only linked once the version it follows
 //! is known to be durable, and the links of one group are completed by whoever opens the log next.
+//!
+//! The next commits go behind it, in the same file, and cost one sync each: the file has a name that is durable, and whoever opens the
+//! log after a crash looks in the last file for versions that have lost theirs. See `docs/log.md`, "Committing".
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +19,10 @@ use arrow_buffer::Buffer;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::disk::{Disk, FileIdentity, Lock, RealDisk};
+use super::disk::{Disk, DiskFile, FileIdentity, Lock, RealDisk};
 use super::{LogStore, Put};
 use crate::error::{Result, TableError};
-use crate::log::limits::{FILE_BYTES_MAX, GROUP_VERSIONS_MAX};
+use crate::log::limits::{COMMIT_FILE_BYTES, FILE_BYTES_MAX, GROUP_VERSIONS_MAX};
 use crate::log::name::{LOG_FOLDER, LogFile, SIDECAR_FOLDER, TEMP_FOLDER};
 use crate::log::section::Section;
 use crate::version::Version;
@@ -33,6 +37,41 @@ pub(super) struct Writer {
     /// All versions before this one are durable.
     durable_end: AtomicU64,
     poison: Mutex<Option<String>>,
+    /// Where the next commit can go behind this store's last.
+    tail: Mutex<Option<Tail>>,
+}
+
+/// A file of this store's commits that the next can be added to.
+struct Tail {
+    file: Box<dyn DiskFile>,
+    /// Which file it is, and its length after its last version.
+    place: FileIdentity,
+    last: Version,
+    /// How many versions it has.
+    versions: usize,
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tail").field("place", &self.place).field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+/// How adding a group to the last file came out.
+enum Behind {
+    Done(Put),
+    /// Nothing was written.
+    No,
+    /// Whether the versions, or some, may be found there after a crash is for the last member to say.
+    Failed(&'static str, std::io::Error, bool),
+}
+
+/// The file that was read last, and where in it the section after the one that was found begins.
+#[derive(Debug)]
+struct LastRead {
+    identity: FileIdentity,
+    bytes: Buffer,
+    next: (Version, usize),
 }
 
 /// A log in a folder of a local file system.
@@ -52,8 +91,8 @@ pub struct LocalStore {
     writer: Option<Writer>,
     /// Versions whose own link a crash took, by the version whose file has them.
     lost_links: BTreeMap<Version, Version>,
-    /// The file read last: versions of one group share it.
-    last_read: Mutex<Option<(FileIdentity, Buffer)>>,
+    /// The file read last: versions share files.
+    last_read: Mutex<Option<LastRead>>,
 }
 
 impl LocalStore {
@@ -140,7 +179,9 @@ impl LocalStore {
             next_temp: AtomicU64::new(0),
             durable_end: AtomicU64::new(end.0),
             poison: Mutex::new(None),
+            tail: Mutex::new(None),
         });
+        store.adopt_nameless()?;
         Ok(store)
     }
 
@@ -164,6 +205,15 @@ impl LocalStore {
         let mut store =
             Self { disk, log, writer: None, lost_links: BTreeMap::new(), last_read: Mutex::new(None) };
         store.lost_links = store.lost_links()?;
+        // While some writer lives, the machine has not crashed since it has completed everything; what has no name yet is being written.
+        if !store.has_writers()? {
+            for (version, holder, _) in store.nameless()? {
+                if store.read_prepared(version)?.is_some() {
+                    break;
+                }
+                store.lost_links.insert(version, holder);
+            }
+        }
         Ok(store)
     }
 
@@ -184,7 +234,7 @@ impl LocalStore {
         matches!(self.disk.identity(&alive), Ok(Some(_)))
     }
 
-    /// Versions without a name of their own whose section is in a later version's file.
+    /// Versions without a name of their own whose section is in the file of one before or after them that has its name.
     fn lost_links(&self) -> Result<BTreeMap<Version, Version>> {
         let present = self.list(Version(0))?;
         let mut lost = BTreeMap::new();
@@ -196,34 +246,114 @@ impl LocalStore {
             Some(first) => *first,
             None => return Ok(lost),
         };
+        let mut before = None;
         for version in present {
             let group_start = version.0.saturating_sub(GROUP_VERSIONS_MAX as u64);
-            for missing in (from.0.max(group_start)..version.0).map(Version) {
-                if let Some(bytes) = self.read_commit_file(version)?
-                    && Section::find(LogFile::Commit(version), &bytes, missing)?.is_some()
-                {
-                    lost.insert(missing, version);
+            let missing = from.0.max(group_start)..version.0;
+            if !missing.is_empty() {
+                // In a file whose later versions have names, what is before them counts; in one without, it may have come to nothing.
+                for holder in [Some(version), before].into_iter().flatten() {
+                    for section in self.whole_sections(holder)? {
+                        if missing.contains(&section.version().0) {
+                            lost.entry(section.version()).or_insert(holder);
+                        }
+                    }
                 }
             }
+            before = Some(version);
             from = version.next();
         }
         Ok(lost)
     }
 
-    fn read_commit_file(&self, version: Version) -> Result<Option<Buffer>> {
+    /// The sections of a version's file up to the first that is not whole.
+    fn whole_sections(&self, version: Version) -> Result<Vec<Section>> {
+        let Some((_, bytes)) = self.read_commit_file(version)? else { return Ok(Vec::new()) };
+        Ok(Section::whole(LogFile::Commit(version), &bytes).collect())
+    }
+
+    /// Sections that follow the last version in its file, without names, as pairs of their version and that one: commits that a crash left
+    /// without their names, acknowledged or not, or that their process did not live to name.
+    fn nameless(&self) -> Result<Vec<(Version, Version, Section)>> {
+        let Some(last) = self.list(Version(0))?.last().copied() else { return Ok(Vec::new()) };
+        let mut next = last;
+        let behind = self.whole_sections(last)?.into_iter().filter(|s| s.version() > last);
+        Ok(behind
+            .map_while(|section| {
+                next = next.next();
+                (section.version() == next).then_some((next, last, section))
+            })
+            .collect())
+    }
+
+    /// Commits what [`LocalStore::nameless`] finds, in a file of its own: what was not synced where it was found is then.
+    fn adopt_nameless(&self) -> Result<()> {
+        if self.nameless()?.is_empty() {
+            return Ok(());
+        }
+        let path = self.commit_lock_path();
+        // Nobody is committing, so nothing is on its way to get a name.
+        let _alone = self.disk.lock(&path, true).map_err(TableError::io("locking", &path))?;
+        let sections: Vec<Section> = self.nameless()?.into_iter().map(|(.., section)| section).collect();
+        if let (Some(first), Some(last)) = (sections.first(), sections.last()) {
+            let (first, last) = (first.version().0, last.version().0);
+            let put = self.put_locked(&sections)?;
+            tracing::info!(
+                first,
+                last,
+                committed = put.committed,
+                "named versions that a crash had left without names"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether some process has the log open for writing.
+    fn has_writers(&self) -> Result<bool> {
+        let temp = self.log.join(TEMP_FOLDER);
+        let names = match self.disk.list(&temp) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+            names => names.map_err(TableError::io("listing", &temp))?,
+        };
+        for name in names {
+            if name.strip_suffix(".lock").is_some_and(|id| Uuid::try_parse(id).is_ok()) {
+                let path = temp.join(name);
+                if self.disk.is_locked(&path).map_err(TableError::io("looking for a lock on", &path))? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn read_commit_file(&self, version: Version) -> Result<Option<(FileIdentity, Buffer)>> {
         let path = LogFile::Commit(version).path(&self.log);
         let identity = self.disk.identity(&path).map_err(TableError::io("looking for", &path))?;
         let Some(identity) = identity else { return Ok(None) };
-        if let Some((last, bytes)) = self.last_read.lock().as_ref()
-            && *last == identity
+        if let Some(last) = self.last_read.lock().as_ref()
+            && last.identity == identity
         {
-            return Ok(Some(bytes.clone()));
+            return Ok(Some((identity, last.bytes.clone())));
         }
-        let bytes = self.read_path(&path)?;
-        if let Some(bytes) = &bytes {
-            *self.last_read.lock() = Some((identity, bytes.clone()));
-        }
-        Ok(bytes)
+        Ok(self.read_path(&path)?.map(|bytes| (identity, bytes)))
+    }
+
+    /// The section of a version in the file that has the name of a version.
+    fn read_section(&self, named: Version, version: Version) -> Result<Option<Section>> {
+        let Some((identity, bytes)) = self.read_commit_file(named)? else { return Ok(None) };
+        let same = |last: &LastRead| {
+            last.identity.inode == identity.inode
+                && last.identity.device == identity.device
+                && last.next.0 <= version
+        };
+        let known = self.last_read.lock().as_ref().filter(|last| same(last)).map(|last| last.next.1);
+        let file = LogFile::Commit(named);
+        let found = Section::find_from(file, &bytes, known.unwrap_or(0), version)?;
+        let Some((section, end)) = found else {
+            return Err(TableError::corrupt(file, format!("it does not hold version {version}")));
+        };
+        *self.last_read.lock() = Some(LastRead { identity, bytes, next: (version.next(), end) });
+        Ok(Some(section))
     }
 
     pub(super) fn read_path(&self, path: &Path) -> Result<Option<Buffer>> {
@@ -253,7 +383,7 @@ impl LocalStore {
         &self,
         writer: &Writer,
         parts: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<PathBuf, (&'static str, PathBuf, std::io::Error)> {
+    ) -> Result<(PathBuf, Box<dyn DiskFile>), (&'static str, PathBuf, std::io::Error)> {
         let name = format!("{}.{}", writer.id, writer.next_temp.fetch_add(1, Ordering::Relaxed));
         let path = self.log.join(TEMP_FOLDER).join(name);
         let write = || {
@@ -261,10 +391,11 @@ impl LocalStore {
             for part in parts {
                 file.append(part).map_err(|e| ("writing the temporary file", e))?;
             }
-            file.sync().map_err(|e| ("syncing the temporary file", e))
+            file.sync().map_err(|e| ("syncing the temporary file", e))?;
+            Ok(file)
         };
         match write() {
-            Ok(()) => Ok(path),
+            Ok(file) => Ok((path, file)),
             Err((what, e)) => {
                 self.discard(&path);
                 Err((what, path, e))
@@ -300,17 +431,17 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Links a temporary file under the names of a group.
-    fn link_group(&self, temp: &Path, group: &[Section]) -> (Put, Option<std::io::Error>) {
+    /// Links a file, which has a name, under the names of a group.
+    fn link_group(&self, from: &Path, group: &[Section]) -> (Put, Option<std::io::Error>) {
         for (committed, section) in group.iter().enumerate() {
             let path = LogFile::Commit(section.version()).path(&self.log);
-            let Err(error) = self.disk.link(temp, &path) else { continue };
+            let Err(error) = self.disk.link(from, &path) else { continue };
             if error.kind() == ErrorKind::AlreadyExists {
                 return (Put { committed, taken: Some(section.version()) }, None);
             }
             // The link may have been made nevertheless.
-            let made = match (self.disk.identity(temp), self.disk.identity(&path)) {
-                (Ok(Some(temp)), Ok(name)) => Some(name == Some(temp)),
+            let made = match (self.disk.identity(from), self.disk.identity(&path)) {
+                (Ok(Some(from)), Ok(name)) => Some(name == Some(from)),
                 _ => None,
             };
             if made != Some(true) {
@@ -322,22 +453,64 @@ impl LocalStore {
         (Put { committed: group.len(), taken: None }, None)
     }
 
-    /// [`LogStore::put`] for who has the lock that keeps those away who commit to several tables at once, or is one of them.
+    /// Commits a group behind this store's last commit, in the same file, if nobody else has committed since.
+    fn put_behind(&self, writer: &Writer, group: &[Section]) -> Result<Behind> {
+        let mut slot = writer.tail.lock();
+        let Some(mut tail) = slot.take() else { return Ok(Behind::No) };
+        let (first, last) = ends(group);
+        let bytes: u64 = group.iter().map(|s| s.bytes().len() as u64).sum();
+        let base = LogFile::Commit(tail.last).path(&self.log);
+        let identity = |path: &Path| self.disk.identity(path).map_err(TableError::io("looking for", path));
+        if tail.last.next() != first
+            || tail.place.len >= COMMIT_FILE_BYTES
+            || tail.versions + group.len() > GROUP_VERSIONS_MAX
+            || identity(&base)? != Some(tail.place)
+        {
+            return Ok(Behind::No);
+        }
+        if identity(&LogFile::Commit(first).path(&self.log))?.is_some() {
+            return Ok(Behind::Done(Put { committed: 0, taken: Some(first) }));
+        }
+        for section in group {
+            if let Err(error) = tail.file.append(section.bytes()) {
+                let least = tail.place.len + group[0].bytes().len() as u64;
+                let partly = matches!(self.disk.identity(&base), Ok(Some(now)) if now.len < least);
+                return Ok(Behind::Failed("writing to the commit file", error, !partly));
+            }
+        }
+        if let Err(error) = tail.file.sync() {
+            return Ok(Behind::Failed("syncing the commit file", error, true));
+        }
+        let (put, failure) = self.link_group(&base, group);
+        writer.durable_end.fetch_max(first.plus(put.committed).0, Ordering::AcqRel);
+        match (put, failure) {
+            (Put { taken: Some(_), .. }, Some(error)) => {
+                Err(unknown(writer, group, "linking a version, and looking whether it is there,", error))
+            }
+            (Put { committed, .. }, Some(_)) if committed > 0 => {
+                Ok(Behind::Done(Put { committed, taken: None }))
+            }
+            (_, Some(error)) => Ok(Behind::Failed("linking the version", error, true)),
+            (put, None) => {
+                if put.committed == group.len() {
+                    tail.place.len += bytes;
+                    tail.versions += group.len();
+                    tail.last = last;
+                    *slot = Some(tail);
+                }
+                Ok(Behind::Done(put))
+            }
+        }
+    }
+
+    /// [`LogStore::put`] for who has the lock that keeps those away who commit to several tables at once, or is one of them: in a new
+    /// file, whose names are durable at once.
     pub(crate) fn put_locked(&self, group: &[Section]) -> Result<Put> {
         let writer = self.writer()?;
+        check_group(group)?;
         let (first, last) = ends(group);
-        if group.is_empty()
-            || group.len() > GROUP_VERSIONS_MAX
-            || last > Version::MAX
-            || group.iter().enumerate().any(|(i, s)| s.version() != first.plus(i))
-        {
-            return Err(TableError::invalid(
-                "committing a group",
-                format!("it must be of 1 to {GROUP_VERSIONS_MAX} consecutive versions"),
-            ));
-        }
         self.secure_base(writer, first)?;
-        let temp = self
+        let (temp, file) = self
             .write_temp(writer, group.iter().map(Section::bytes))
             .map_err(|(what, _, source)| TableError::NotCommitted { first, last, what, source })?;
         let (put, failure) = self.link_group(&temp, group);
@@ -356,6 +529,11 @@ impl LocalStore {
             }
             writer.durable_end.fetch_max(first.plus(put.committed).0, Ordering::AcqRel);
         }
+        if put.committed == group.len()
+            && let Ok(Some(place)) = self.disk.identity(&temp)
+        {
+            *writer.tail.lock() = Some(Tail { file, place, last, versions: group.len() });
+        }
         self.discard(&temp);
         match failure {
             // What was linked is committed all the same; the caller sees how much, and tries the rest again.
@@ -365,6 +543,21 @@ impl LocalStore {
             _ => Ok(put),
         }
     }
+}
+
+fn check_group(group: &[Section]) -> Result<()> {
+    let (first, last) = ends(group);
+    if group.is_empty()
+        || group.len() > GROUP_VERSIONS_MAX
+        || last > Version::MAX
+        || group.iter().enumerate().any(|(i, s)| s.version() != first.plus(i))
+    {
+        return Err(TableError::invalid(
+            "committing a group",
+            format!("it must be of 1 to {GROUP_VERSIONS_MAX} consecutive versions"),
+        ));
+    }
+    Ok(())
 }
 
 /// The error of an outcome that is not known; from now on the store takes no commits.
@@ -425,13 +618,13 @@ impl LogStore for LocalStore {
     }
 
     fn read(&self, version: Version) -> Result<Option<Section>> {
-        let from = self.lost_links.get(&version).copied().unwrap_or(version);
-        let Some(bytes) = self.read_commit_file(from)? else { return self.read_prepared(version) };
-        let file = LogFile::Commit(from);
-        if let Some(section) = Section::find(file, &bytes, version)? {
+        if let Some(section) = self.read_section(version, version)? {
             return Ok(Some(section));
         }
-        Err(TableError::corrupt(file, format!("it does not hold version {version}")))
+        match self.lost_links.get(&version) {
+            Some(named) => self.read_section(*named, version),
+            None => self.read_prepared(version),
+        }
     }
 
     fn put(&self, group: &[Section]) -> Result<Put> {
@@ -445,7 +638,21 @@ impl LogStore for LocalStore {
             }
             self.settle(first)?;
         }
-        self.put_locked(group)
+        check_group(group)?;
+        match self.put_behind(writer, group)? {
+            Behind::Done(put) => Ok(put),
+            Behind::No => self.put_locked(group),
+            Behind::Failed(what, source, found_later) => {
+                tracing::warn!(what, %source, "could not add to the last commit file; trying a new one");
+                match self.put_locked(group) {
+                    // What is left of the attempt would be taken for the version after a crash.
+                    Err(TableError::NotCommitted { .. }) if found_later => {
+                        Err(unknown(writer, group, what, source))
+                    }
+                    put => put,
+                }
+            }
+        }
     }
 
     fn list(&self, from: Version) -> Result<Vec<Version>> {
@@ -488,7 +695,8 @@ impl LogStore for LocalStore {
         let mut put = || {
             for (_, bytes) in files {
                 let temp = self.write_temp(writer, std::iter::once(*bytes));
-                temps.push(temp.map_err(|(what, path, source)| TableError::Io { what, path, source })?);
+                let (path, _) = temp.map_err(|(what, path, source)| TableError::Io { what, path, source })?;
+                temps.push(path);
             }
             for ((file, _), temp) in files.iter().zip(&temps) {
                 let path = file.path(&self.log);
@@ -510,7 +718,7 @@ impl LogStore for LocalStore {
 
     fn put_hint(&self, bytes: &[u8]) -> Result<()> {
         let writer = self.writer()?;
-        let temp = self
+        let (temp, _) = self
             .write_temp(writer, std::iter::once(bytes))
             .map_err(|(what, path, source)| TableError::Io { what, path, source })?;
         let path = LogFile::Hint.path(&self.log);

@@ -472,4 +472,8 @@ impl Disk for SimDisk {
         self.state.lock().need_folder(&folder_of(path))?;
         Ok(Lock::new(()))
     }
+
+    fn is_locked(&self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
 }

@@ -97,7 +97,7 @@ pub(crate) fn info_of(file: LogFile, section: &Section) -> Result<CommitInfo> {
 }
 
 impl LocalStore {
-    fn commit_lock_path(&self) -> PathBuf {
+    pub(super) fn commit_lock_path(&self) -> PathBuf {
         self.log.join(TEMP_FOLDER).join("commit.lock")
     }
 
@@ -240,7 +240,7 @@ impl LocalStore {
     pub(crate) fn prepare(&self, section: &Section) -> Result<()> {
         let writer = self.writer()?;
         self.secure_base(writer, section.version())?;
-        let temp = self
+        let (temp, _) = self
             .write_temp(writer, std::iter::once(section.bytes()))
             .map_err(|(what, path, source)| TableError::Io { what, path, source })?;
         let path = LogFile::Prepared(section.version()).path(&self.log);
