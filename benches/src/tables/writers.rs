@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,24 +40,16 @@ fn table(folder: &Path) -> Result<DeltaLiteTable> {
     table.execute().map_err(failed("making a table"))
 }
 
-/// Appends of so many writers; seconds of each, and of all.
-fn append(table: &DeltaLiteTable, writers: usize, each: usize) -> Result<(Vec<f64>, f64)> {
-    let taken = Mutex::new(Vec::new());
+/// Appends of so many writers; seconds of all.
+fn append(table: &DeltaLiteTable, writers: usize, each: usize) -> Result<f64> {
     let start = Instant::now();
     thread::scope(|scope| {
         let handles: Vec<_> = (0..writers)
             .map(|writer| {
-                let taken = &taken;
                 scope.spawn(move || -> Result<()> {
                     for n in 0..each {
                         let rows = batch(((writer * each + n) as i64) * ROWS, ROWS)?;
-                        let start = Instant::now();
                         table.append([rows]).execute().map_err(failed("appending"))?;
-                        let seconds = start.elapsed().as_secs_f64();
-                        taken
-                            .lock()
-                            .map_err(|_| BenchError::Usage("a writer panicked".to_owned()))?
-                            .push(seconds);
                     }
                     Ok(())
                 })
@@ -67,25 +59,33 @@ fn append(table: &DeltaLiteTable, writers: usize, each: usize) -> Result<(Vec<f6
             h.join().unwrap_or_else(|_| Err(BenchError::Usage("a writer panicked".to_owned())))
         })
     })?;
-    let seconds = start.elapsed().as_secs_f64();
-    let taken = taken.into_inner().map_err(|_| BenchError::Usage("a writer panicked".to_owned()))?;
-    Ok((taken, seconds))
+    Ok(start.elapsed().as_secs_f64())
 }
 
-/// What a new, durable file of a few bytes costs: the least that a commit can.
-fn fsync(folder: &Path, times: usize) -> Result<f64> {
+/// Seconds that a new, durable file of a few bytes costs.
+fn fsync(folder: &Path) -> Result<f64> {
     let path = folder.join("sync");
-    let mut taken = Vec::new();
-    for _ in 0..times {
+    let start = Instant::now();
+    let mut file = File::create(&path).map_err(BenchError::io("creating", &path))?;
+    file.write_all(&[1; 1024]).map_err(BenchError::io("writing", &path))?;
+    file.sync_all().map_err(BenchError::io("syncing", &path))?;
+    let seconds = start.elapsed().as_secs_f64();
+    drop(file);
+    fs::remove_file(&path).map_err(BenchError::io("removing", &path))?;
+    Ok(seconds)
+}
+
+/// Appends of one writer, each next to what the disk's own syncing costs at that moment; seconds of both.
+fn append_beside_fsync(folder: &Path, table: &DeltaLiteTable, times: usize) -> Result<(Vec<f64>, Vec<f64>)> {
+    let (mut ours, mut syncs) = (Vec::new(), Vec::new());
+    for n in 0..times {
+        let rows = batch(n as i64 * ROWS, ROWS)?;
         let start = Instant::now();
-        let mut file = File::create(&path).map_err(BenchError::io("creating", &path))?;
-        file.write_all(&[1; 1024]).map_err(BenchError::io("writing", &path))?;
-        file.sync_all().map_err(BenchError::io("syncing", &path))?;
-        taken.push(start.elapsed().as_secs_f64());
-        drop(file);
-        fs::remove_file(&path).map_err(BenchError::io("removing", &path))?;
+        table.append([rows]).execute().map_err(failed("appending"))?;
+        ours.push(start.elapsed().as_secs_f64());
+        syncs.push(fsync(folder)?);
     }
-    Ok(median(&taken))
+    Ok((ours, syncs))
 }
 
 /// Appends of ten rows, durable: by one writer and by many, against `deltalake` and the disk's own syncing.
@@ -96,11 +96,16 @@ pub(super) fn commits(folder: &Path, quick: bool, python: Option<&RefCell<Python
         let (mut ours, mut p50, mut theirs, mut syncs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let table = table(&folder.join("appended"))?;
-            let each = if writers == 1 { each * 10 } else { each };
-            let (taken, seconds) = append(&table, writers, each)?;
-            ours.push(taken.len() as f64 / seconds);
-            p50.push(median(&taken));
-            syncs.push(fsync(folder, 50)?);
+            if writers == 1 {
+                let (taken, beside) = append_beside_fsync(folder, &table, each * 10)?;
+                ours.push(taken.len() as f64 / taken.iter().sum::<f64>());
+                p50.push(median(&taken));
+                syncs.push(median(&beside));
+            } else {
+                ours.push((writers * each) as f64 / append(&table, writers, each)?);
+                let beside = (0..50).map(|_| fsync(folder)).collect::<Result<Vec<f64>>>()?;
+                syncs.push(median(&beside));
+            }
             if let Some(python) = python {
                 let each = if writers == 1 { 20 } else { 2 };
                 let path = folder.join("appended-delta");

@@ -345,7 +345,7 @@ impl Committer {
         if let Some(map) = &txn.writes.row_map {
             row_maps::put(self.store.as_ref(), map, &mut info)?;
         }
-        let commit = base.seal(info, actions.clone())?;
+        let commit = base.seal_with(info, actions.clone(), &txn.writes.small)?;
         let known = Known {
             metadata_before: base.metadata().clone(),
             row_map: txn.writes.row_map,

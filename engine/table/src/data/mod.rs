@@ -1,6 +1,6 @@
 //! Data files of tables.
 //!
-//! * [`sink`] – bytes to a durable file, small ones in one write; [`writer`] – batches to files, by partition and size.
+//! * [`sink`] – bytes to a file, small ones in one write; [`writer`] – batches to files, by partition and size.
 
 pub(crate) mod sink;
 pub(crate) mod writer;

@@ -1,4 +1,4 @@
-//! Bytes to a durable file.
+//! Bytes to a durable file, or to one that the log makes up for.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ use deltalite_shard::scan::DataFile;
 use deltalite_shard::write::{AtomicFile, WriteOptions};
 
 use crate::error::{Result, TableError};
+use crate::log::inline::SmallFile;
+use crate::log::limits::INLINE_DATA_BYTES_MAX;
 use crate::log::store::Disk;
 
 /// Bytes that are gathered before direct writes begin: a small file is one buffered write and one sync, without a ring of its own.
@@ -30,19 +32,20 @@ impl Sink {
         Self { disk, direct, path, gathered: Vec::new(), file: None }
     }
 
-    /// Makes the contents durable. The name is once its folder is synced. Returns the file's length and metadata.
+    /// Makes the contents durable, unless they are few: the log can keep those. The name is once its folder is synced.
     ///
     /// # Errors
     /// When the system fails; nothing is left under the name then, or vacuum removes it.
-    pub(crate) fn finish(self) -> Result<(u64, Arc<FileMeta>)> {
+    pub(crate) fn finish(self) -> Result<Finished> {
         if let Some(file) = self.file {
             let len = file.finish()?;
-            return Ok((len, DataFile::open(&self.path)?.meta().clone()));
+            return Ok(Finished { len, meta: DataFile::open(&self.path)?.meta().clone(), small: None });
         }
+        let small = self.gathered.len() <= INLINE_DATA_BYTES_MAX;
         let write = || {
             let mut file = self.disk.create(&self.path)?;
             file.append(&self.gathered)?;
-            file.sync()
+            if small { Ok(()) } else { file.sync() }
         };
         if let Err(error) = write() {
             discard(self.disk.as_ref(), &self.path);
@@ -50,9 +53,18 @@ impl Sink {
         }
         let bytes = Buffer::from_vec(self.gathered);
         let len = bytes.len() as u64;
+        let small = small.then(|| SmallFile::new(bytes.clone()));
         let meta = FileMeta::open(Arc::new(bytes), &self.path.display().to_string())?;
-        Ok((len, Arc::new(meta)))
+        Ok(Finished { len, meta: Arc::new(meta), small })
     }
+}
+
+/// A file that is written.
+pub(crate) struct Finished {
+    pub(crate) len: u64,
+    pub(crate) meta: Arc<FileMeta>,
+    /// Its bytes, if they were not synced.
+    pub(crate) small: Option<SmallFile>,
 }
 
 /// Removes a file that no version will refer to.

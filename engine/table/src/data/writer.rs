@@ -12,6 +12,7 @@ use super::sink::{Sink, discard};
 use crate::error::{Result, TableError};
 use crate::log::action::table::now_ms;
 use crate::log::action::{Add, StringMap, encode_path};
+use crate::log::inline::SmallFiles;
 use crate::partition::Partitioning;
 use crate::stats;
 use crate::table::core::Core;
@@ -99,7 +100,9 @@ impl Drop for NewFiles {
 pub(crate) struct Written {
     /// The files, as they are to be added.
     pub(crate) adds: Vec<Add>,
-    /// Folders that have to be synced before a version refers to the files.
+    /// Files that are not synced yet.
+    pub(crate) small: SmallFiles,
+    /// Folders that have to be synced before a version refers to the other files.
     pub(crate) folders: BTreeSet<PathBuf>,
     /// Keeps the files until they are committed.
     pub(crate) files: NewFiles,
@@ -111,6 +114,7 @@ struct OpenFile {
     writer: FileWriter<Sink>,
     /// Relative to the table, percent-encoded.
     path: Box<str>,
+    parent: PathBuf,
     opened: u64,
 }
 
@@ -120,6 +124,8 @@ pub(crate) struct DataWriter {
     how: WriteAs,
     open: HashMap<StringMap, OpenFile>,
     made: Written,
+    /// Folders that are there.
+    folders: BTreeSet<PathBuf>,
     opened: u64,
     tags: Option<StringMap>,
 }
@@ -128,11 +134,12 @@ impl DataWriter {
     pub(crate) fn new(core: Arc<Core>, how: WriteAs) -> Self {
         let made = Written {
             adds: Vec::new(),
+            small: SmallFiles::new(),
             folders: BTreeSet::new(),
             files: NewFiles::new(core.clone()),
             rows: 0,
         };
-        Self { core, how, open: HashMap::new(), made, opened: 0, tags: None }
+        Self { core, how, open: HashMap::new(), made, folders: BTreeSet::new(), opened: 0, tags: None }
     }
 
     /// Files made from now on have these tags.
@@ -201,27 +208,30 @@ impl DataWriter {
         let relative = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         let path = self.core.root.join(&relative);
         let parent = path.parent().map_or_else(|| self.core.root.clone(), ToOwned::to_owned);
-        if !folder.is_empty() && !self.made.folders.contains(&parent) {
+        if !folder.is_empty() && self.folders.insert(parent.clone()) {
             let made = self.core.context.disk.create_folder(&parent);
             made.map_err(TableError::io("making the folder", &parent))?;
         }
-        self.made.folders.insert(parent);
         self.made.files.push(path.clone());
         let context = &self.core.context;
         let sink = Sink::new(context.disk.clone(), context.direct, path);
         let writer = FileWriter::new(sink, &self.how.schema, self.how.format.clone())?;
         self.opened += 1;
-        Ok(OpenFile { writer, path: encode_path(&relative).into(), opened: self.opened })
+        Ok(OpenFile { writer, path: encode_path(&relative).into(), parent, opened: self.opened })
     }
 
     fn close(&mut self, values: StringMap, file: OpenFile) -> Result<()> {
         let (_, sink) = file.writer.finish_into()?;
-        let (size, meta) = sink.finish()?;
-        let stats = stats::of_file(&meta, self.how.indexed_columns)?;
+        let finished = sink.finish()?;
+        let stats = stats::of_file(&finished.meta, self.how.indexed_columns)?;
+        match finished.small {
+            Some(small) => drop(self.made.small.insert(file.path.clone(), small)),
+            None => drop(self.made.folders.insert(file.parent)),
+        }
         self.made.adds.push(Add {
             path: file.path,
             partition_values: values,
-            size,
+            size: finished.len,
             modification_time: now_ms(),
             data_change: true,
             stats: Some(stats.into()),

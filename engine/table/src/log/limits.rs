@@ -12,6 +12,8 @@ pub const GROUP_VERSIONS_MAX: usize = 1024;
 pub const COMMIT_FILE_BYTES: u64 = 2 << 20;
 /// Most adds and removes that a commit keeps in its JSON; with more, they go to sidecars.
 pub const INLINE_FILE_ACTIONS_MAX: usize = 256;
+/// Most bytes of data files that a commit keeps in the log: with more, they are synced.
+pub const INLINE_DATA_BYTES_MAX: usize = 64 << 10;
 /// Most file actions of one sidecar, and files a bucket has on average before the buckets are split in two.
 pub const BUCKET_FILES_MAX: usize = 40_960;
 /// Most times buckets are split: 65,536 buckets hold 2.6 billion files.

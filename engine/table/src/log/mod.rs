@@ -3,7 +3,7 @@
 //! From the bottom up:
 //!
 //! * [`limits`] – every limit and default; [`name`] – names of files; [`hash`] – hashes of versions and of sets of files;
-//! * [`action`] – what a line says; [`section`] – the lines of a version, sealed;
+//! * [`action`] – what a line says; [`section`] – the lines of a version, sealed; [`inline`] – small data files in them;
 //! * [`store`] – where versions, checkpoints and sidecars are kept, and what of it survives a crash;
 //! * [`sidecar`] – references to columnar files of actions; [`files`] – the live files of a version, in columns;
 //! * [`snapshot`] – the state at a version, and the next version on top of it; [`checkpoint`] – the state, written down;
@@ -13,6 +13,7 @@ pub mod action;
 pub mod checkpoint;
 pub mod files;
 pub mod hash;
+pub mod inline;
 pub mod limits;
 pub mod name;
 pub mod section;

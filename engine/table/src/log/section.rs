@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"commitInfo":{"deltalite.version":7,…}}            first line, beginning with exactly these characters
-//! {"add":…}                                           the version's other actions
+//! {"add":…}                                           the version's other actions, and bytes of small files
 //! {"deltaliteSeal":{"blake3":"<64 hex digits>"}}      last line: hash of all bytes of the section before it
 //! ```
 //!
@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::action::{Action, CommitInfo};
 use super::hash::ContentHash;
+use super::inline::DataLine;
 use super::name::LogFile;
 use crate::error::{Result, TableError};
 use crate::version::Version;
@@ -35,12 +36,19 @@ pub struct Section {
 }
 
 impl Section {
-    /// Writes a section: the commit's facts first, then its actions.
-    pub(crate) fn write(info: &CommitInfo, actions: &[Action]) -> Result<Self> {
+    /// Writes a section: the commit's facts first, then its actions, then the bytes of small files by their paths.
+    pub(crate) fn write<'a>(
+        info: &CommitInfo,
+        actions: &[Action],
+        data: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self> {
         let mut out = Vec::with_capacity(1024 + 512 * actions.len());
         push_line(&mut out, &CommitInfoLine { commit_info: info })?;
         for action in actions {
             push_line(&mut out, action)?;
+        }
+        for (path, bytes) in data {
+            push_line(&mut out, &DataLine::new(path, bytes))?;
         }
         let hash = push_seal(&mut out);
         Ok(Self { version: info.version, hash, bytes: Buffer::from_vec(out) })

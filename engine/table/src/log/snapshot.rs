@@ -15,6 +15,7 @@ use super::action::{
 use super::checkpoint;
 use super::files::{ColumnsBuilder, FileSet, FileView, Tombstone, Tombstones, read_removed, write_removed};
 use super::hash::{ContentHash, StateHash};
+use super::inline::SmallFiles;
 use super::limits::{BUCKET_FILES_MAX, CHECKPOINT_LOG_BYTES, CHECKPOINT_VERSIONS, INLINE_FILE_ACTIONS_MAX};
 use super::name::LogFile;
 use super::section::Section;
@@ -305,7 +306,7 @@ impl State {
         }
     }
 
-    fn seal(&self, mut info: CommitInfo, actions: Vec<Action>) -> Result<SealedCommit> {
+    fn seal(&self, mut info: CommitInfo, actions: Vec<Action>, data: &SmallFiles) -> Result<SealedCommit> {
         let mut commit = Commit::default();
         for action in actions {
             if let Some(twice) = commit.push(action)? {
@@ -316,6 +317,8 @@ impl State {
             }
         }
         let (lines, sidecars) = write_actions(self.next, &commit)?;
+        let added = commit.adds.iter().filter_map(|add| data.get_key_value(&add.path));
+        let data: Vec<(&str, &[u8])> = added.map(|(path, file)| (&**path, file.bytes.as_slice())).collect();
         let mut after = self.clone();
         after.advance(commit)?;
         after.readable()?;
@@ -327,7 +330,7 @@ impl State {
         info.size_in_bytes = after.files.size_in_bytes();
         info.in_commit_timestamp =
             if first { info.timestamp } else { info.timestamp.max(self.timestamp + 1) };
-        let section = Section::write(&info, &lines)?;
+        let section = Section::write(&info, &lines, data)?;
         after.hash = section.hash();
         after.timestamp = info.in_commit_timestamp;
         after.log_bytes += section.bytes().len() as u64;
@@ -391,7 +394,7 @@ impl SealedCommit {
     /// # Errors
     /// When the actions contradict each other.
     pub fn first(info: CommitInfo, actions: Vec<Action>) -> Result<Self> {
-        State::default().seal(info, actions)
+        State::default().seal(info, actions, &SmallFiles::new())
     }
 
     /// The facts of the commit, with its place in the chain.
@@ -583,7 +586,17 @@ impl Snapshot {
     /// # Errors
     /// When the actions contradict this state: a removed file is not live with that deletion vector, a file is added twice, …
     pub fn seal(&self, info: CommitInfo, actions: Vec<Action>) -> Result<SealedCommit> {
-        self.state.seal(info, actions)
+        self.seal_with(info, actions, &SmallFiles::new())
+    }
+
+    /// As [`Snapshot::seal`], with the bytes of small files that the actions add, by path.
+    pub(crate) fn seal_with(
+        &self,
+        info: CommitInfo,
+        actions: Vec<Action>,
+        data: &SmallFiles,
+    ) -> Result<SealedCommit> {
+        self.state.seal(info, actions, data)
     }
 
     /// Its version.

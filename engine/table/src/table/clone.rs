@@ -11,6 +11,7 @@ use crate::error::{Result, TableError};
 use crate::log::SealedCommit;
 use crate::log::action::table::now_ms;
 use crate::log::action::{Action, Add, CommitInfo, Metadata, encode_path};
+use crate::log::inline::Inlined;
 
 impl DeltaLiteTable {
     /// A new table in another folder that has this version's rows without copying them: its files are this table's. The version gets a tag,
@@ -24,6 +25,7 @@ impl DeltaLiteTable {
         let newest = DeltaLiteTable::newest(self.core.clone())?;
         newest.set_tag(&format!("clone:{}", to.display()), Some(snapshot.version()))?;
         self.copy(to, |add| {
+            self.core.make_durable(&add)?;
             let path = self.core.path_of(&add.path)?;
             let mut vector = add.deletion_vector.clone();
             if let Some(vector) = &mut vector
@@ -45,7 +47,7 @@ impl DeltaLiteTable {
         let to = to.as_ref();
         std::fs::create_dir_all(to).map_err(TableError::io("making the folder", to))?;
         self.copy(to, |add| {
-            let from = self.core.path_of(&add.path)?;
+            let from = self.core.whole_file(&add)?;
             let name = format!("{}.dlb", Uuid::new_v4());
             copy_file(&from, &to.join(&name))?;
             let mut vector = add.deletion_vector.clone();
@@ -70,7 +72,10 @@ impl DeltaLiteTable {
         };
         let mut actions = vec![Action::Protocol(protocol()), Action::Metadata(Box::new(metadata))];
         for file in snapshot.files(None)? {
-            actions.push(Action::Add(Add { data_change: true, ..place(file.add)? }));
+            let mut add = Add { data_change: true, ..place(file.add)? };
+            // Its bytes are in the log of the other table, not in this one's.
+            Inlined::forget(&mut add);
+            actions.push(Action::Add(add));
         }
         if to.is_dir() {
             std::fs::File::open(to)

@@ -1,7 +1,10 @@
 //! What all handles of a table in a process share.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
@@ -16,7 +19,8 @@ use super::context::TableContext;
 use super::pins::{Pin, Pins};
 use crate::commit::{Committed, Committer, Pending, Vectors};
 use crate::error::{Result, TableError};
-use crate::log::action::decode_path;
+use crate::log::action::{Add, decode_path};
+use crate::log::inline::Inlined;
 use crate::log::name::TEMP_FOLDER;
 use crate::log::{LOG_FOLDER, LocalStore, LogStore, SealedCommit, Snapshot};
 use crate::version::Version;
@@ -39,6 +43,8 @@ pub(crate) struct Core {
     /// Files being written that no version refers to yet.
     pub(crate) in_flight: Arc<Mutex<BTreeSet<PathBuf>>>,
     files: Cache<Box<str>, Arc<DataFile>>,
+    /// Files from the log that could not be written where they belong.
+    aside: Mutex<HashMap<Box<str>, File>>,
     session: String,
     next_file: AtomicU64,
     checkpointing: Mutex<()>,
@@ -97,6 +103,7 @@ impl Core {
             pins,
             in_flight,
             files: Cache::new(OPEN_FILES),
+            aside: Mutex::default(),
             session: session.unwrap_or_else(uuid::Uuid::new_v4).to_string(),
             next_file: AtomicU64::new(0),
             checkpointing: Mutex::new(()),
@@ -166,11 +173,11 @@ impl Core {
     ///
     /// # Errors
     /// When it is missing or damaged.
-    pub(crate) fn data_file(&self, path: &str) -> Result<Arc<DataFile>> {
-        if let Some(file) = self.files.get(path) {
+    pub(crate) fn data_file(&self, add: &Add) -> Result<Arc<DataFile>> {
+        if let Some(file) = self.files.get(&add.path) {
             return Ok(file);
         }
-        let place = self.path_of(path)?;
+        let place = self.whole_file(add)?;
         if !place.exists() {
             return Err(TableError::Missing {
                 file: place.display().to_string(),
@@ -178,8 +185,64 @@ impl Core {
             });
         }
         let file = DataFile::open(&place)?;
-        self.files.insert(path.into(), file.clone());
+        self.files.insert(add.path.clone(), file.clone());
         Ok(file)
+    }
+
+    /// Where a data file is to be read. One that is in the log, and that a crash has taken or torn, is written again.
+    ///
+    /// # Errors
+    /// When the log does not have it either, or the system fails.
+    pub(crate) fn whole_file(&self, add: &Add) -> Result<PathBuf> {
+        let place = self.path_of(&add.path)?;
+        let Some(inlined) = Inlined::of(add)? else { return Ok(place) };
+        match self.context.disk.read(&place, add.size) {
+            Ok(bytes) if inlined.is(&bytes, add.size) => return Ok(place),
+            Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge) => {
+                return Err(TableError::io("reading the data file", &place)(e));
+            }
+            _ => {}
+        }
+        let bytes = inlined.read(self.log(), &add.path, add.size)?;
+        tracing::info!(file = %place.display(), version = inlined.version.0, "writing a small file again from the log");
+        match self.store.replace(&place, &bytes) {
+            Ok(()) => Ok(place),
+            // Who may only read has it to himself.
+            Err(error) if self.store.session().is_none() => self.aside(&add.path, &bytes).map_err(|_| error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a file's bytes in a file without a name, where only this process finds them.
+    fn aside(&self, path: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
+        let mut aside = self.aside.lock();
+        let file = match aside.get(path) {
+            Some(file) => file,
+            None => {
+                let name = std::env::temp_dir().join(format!("deltalite-{}", uuid::Uuid::new_v4()));
+                let mut file =
+                    File::options().read(true).write(true).create_new(true).mode(0o600).open(&name)?;
+                std::fs::remove_file(&name)?;
+                file.write_all(bytes)?;
+                aside.entry(path.into()).or_insert(file)
+            }
+        };
+        Ok(PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
+    }
+
+    /// Makes a file durable that is in the log: the table of somebody else is going to refer to it.
+    ///
+    /// # Errors
+    /// When it is missing or damaged, or the system fails.
+    pub(crate) fn make_durable(&self, add: &Add) -> Result<()> {
+        if Inlined::of(add)?.is_none() {
+            return Ok(());
+        }
+        let place = self.whole_file(add)?;
+        let disk = self.context.disk.as_ref();
+        disk.sync_file(&place).map_err(TableError::io("syncing the data file", &place))?;
+        let folder = place.parent().unwrap_or(&self.root);
+        disk.sync_folder(folder).map_err(TableError::io("syncing the folder", folder))
     }
 
     /// This process's name among the table's writers.
@@ -208,7 +271,7 @@ fn canonical(path: &Path) -> Result<PathBuf> {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn check_file(core: &Core, file: &super::TableFile, pages: bool) -> Result<()> {
-    let path = core.path_of(&file.add.path)?;
+    let path = core.whole_file(&file.add)?;
     let name = path.display().to_string();
     let found = match std::fs::metadata(&path) {
         Ok(metadata) => metadata.len(),
@@ -227,7 +290,7 @@ pub(crate) fn check_file(core: &Core, file: &super::TableFile, pages: bool) -> R
     file.deleted()?;
     if pages {
         let source: Arc<dyn ReadAt> = Arc::new(FileSource::open(&path)?);
-        let report = verify_file(&source, core.data_file(&file.add.path)?.meta(), &mut |_| {})?;
+        let report = verify_file(&source, core.data_file(&file.add)?.meta(), &mut |_| {})?;
         if let Some(problem) = report.problems.first() {
             return Err(TableError::corrupt(name, problem.to_string()));
         }

@@ -162,7 +162,8 @@ impl DeltaLiteTable {
             for remove in commit.removes.iter().filter(|r| r.data_change) {
                 let gone = self.core.vectors.rows(remove.deletion_vector.as_deref())?;
                 let kind = if update { "update_preimage" } else { "delete" };
-                let add = Add { path: remove.path.clone(), size: remove.size.unwrap_or(0), ..Add::default() };
+                let (path, tags) = (remove.path.clone(), remove.tags.clone());
+                let add = Add { path, size: remove.size.unwrap_or(0), tags, ..Add::default() };
                 match after.get(&*remove.path) {
                     None => tell(&add, &|row| !gone.contains(row), kind)?,
                     Some(add) => {

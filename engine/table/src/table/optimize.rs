@@ -123,7 +123,7 @@ impl OptimizeTable {
                     }
                 }
             }
-            txn.add_written(writer.finish()?);
+            txn.add_written(writer.finish()?)?;
             for file in &files {
                 txn.remove_file(file)?;
             }

@@ -69,7 +69,7 @@ impl TableFile {
             None => None,
             Some(vector) => Some(self.core.vectors.rows(Some(vector))?),
         };
-        let file = self.core.data_file(&self.add.path)?;
+        let file = self.core.data_file(&self.add)?;
         Ok(ScanFile { file, schema: Some(self.schema.clone()), deleted, split: None })
     }
 }

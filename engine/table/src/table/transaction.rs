@@ -22,6 +22,7 @@ use crate::data::{DataWriter, Written};
 use crate::deletion_vector::{VectorFile, inline};
 use crate::error::{Result, TableError};
 use crate::log::action::{Add, CommitInfo, DomainMetadata, Metadata, Protocol, StringMap, Txn};
+use crate::log::limits::INLINE_DATA_BYTES_MAX;
 use crate::partition::Partitioning;
 use crate::schema::{Preparer, TableSchema};
 use crate::txn::actions::actions_of;
@@ -190,6 +191,7 @@ impl OptimisticTransaction {
     /// A file that this transaction would add is not added.
     fn drop_new(&mut self, path: &str) {
         self.txn.writes.adds.retain(|add| *add.path != *path);
+        self.txn.writes.small.remove(path);
         self.txn.writes.deleted_in_adds.remove(path);
     }
 
@@ -295,17 +297,36 @@ impl OptimisticTransaction {
         }
         self.txn.writes.columns = Columns::All;
         let rows = written.rows;
-        self.add_written(written);
+        self.add_written(written)?;
         Ok(rows)
     }
 
-    pub(crate) fn add_written(&mut self, written: Written) {
+    /// Takes in files.
+    ///
+    /// # Errors
+    /// When the log can't keep all that is small and the system fails to sync it.
+    pub(crate) fn add_written(&mut self, written: Written) -> Result<()> {
         self.count("numFiles", written.adds.len() as u64);
         self.count("numOutputBytes", written.adds.iter().map(|add| add.size).sum());
         self.count("numOutputRows", written.rows);
         self.txn.writes.adds.extend(written.adds);
+        self.txn.writes.small.extend(written.small);
         self.folders.extend(written.folders);
         self.files.append(written.files);
+        if self.txn.writes.small.values().map(|file| file.bytes.len()).sum::<usize>() > INLINE_DATA_BYTES_MAX
+        {
+            let core = &self.base.core;
+            for path in self.txn.writes.small.keys() {
+                let place = core.path_of(path)?;
+                core.context
+                    .disk
+                    .sync_file(&place)
+                    .map_err(TableError::io("syncing the data file", &place))?;
+                self.folders.extend(place.parent().map(ToOwned::to_owned));
+            }
+            self.txn.writes.small.clear();
+        }
+        Ok(())
     }
 
     pub(crate) fn write_as(&self) -> Result<WriteAs> {

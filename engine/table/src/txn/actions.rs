@@ -6,6 +6,7 @@ use super::conflict::Rule;
 use super::sets::{Rows, Transaction};
 use crate::error::{Result, TableError};
 use crate::log::action::{Action, Add, CommitInfo, DeletionVector, DomainMetadata};
+use crate::log::inline::Inlined;
 
 /// The domain in which Delta keeps the highest row id.
 const ROW_TRACKING_DOMAIN: &str = "delta.rowTracking";
@@ -74,6 +75,9 @@ pub fn actions_of(
             return Err(wrong(format!("{} is added twice, or added and removed", add.path)));
         }
         let mut add = Add { data_change: writes.data_change, ..add.clone() };
+        if let Some(file) = writes.small.get(&add.path) {
+            Inlined { version: txn.checked.next(), hash: file.hash }.note(&mut add);
+        }
         if let Some(rows) = writes.deleted_in_adds.get(&add.path) {
             moved += 1;
             add.deletion_vector = Some(Box::new(store_rows(&add.path, rows)?));

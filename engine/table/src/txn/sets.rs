@@ -9,6 +9,7 @@ use roaring::RoaringTreemap;
 use super::isolation::Isolation;
 use super::row_map::RowMap;
 use crate::log::action::{Add, Cdc, DomainMetadata, Metadata, Protocol, Txn};
+use crate::log::inline::SmallFiles;
 use crate::version::Version;
 
 /// Numbers of rows in a file, counted from 0.
@@ -101,6 +102,8 @@ pub struct DomainWrite {
 pub struct WriteSet {
     /// New files.
     pub adds: Vec<Add>,
+    /// Those of them that are not synced, and go into the log.
+    pub small: SmallFiles,
     /// Files to be removed, by path.
     pub removes: BTreeMap<Box<str>, Removal>,
     /// Rows to be deleted, by the path of their file.

@@ -13,8 +13,11 @@ use std::time::Duration;
 
 use arrow_buffer::Buffer;
 use deltalite_format::predicate::col;
+use deltalite_table::log::action::decode_path;
+use deltalite_table::log::inline::Inlined;
 use deltalite_table::log::store::disk::{Disk, DiskFile, FileIdentity, Lock, RealDisk};
 use deltalite_table::log::store::sim::SimDisk;
+use deltalite_table::log::{ContentHash, LocalStore, Snapshot};
 use deltalite_table::table::alter::Change;
 use deltalite_table::{DeltaLiteTable, Version};
 
@@ -70,6 +73,10 @@ impl Disk for Recorded {
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         self.0.sync_folder(path)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_file(path)
     }
 
     fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Buffer> {
@@ -185,19 +192,34 @@ fn every_state_that_a_crash_leaves_is_a_whole_table() {
     let end = disk.0.position();
     let first = promises.acknowledged[0].0;
     let each = (states / (end - first)).max(1);
-    let mut tried = 0;
+    let (mut tried, mut lost) = (0, 0);
     for position in first..=end {
         let (_, acknowledged) = promises.acknowledged.iter().rev().find(|(at, _)| *at <= position).unwrap();
         for (n, state) in disk.0.crash_states(position, each, 7).into_iter().enumerate() {
             let place = folder.path().join(format!("crash-{position}-{n}"));
             materialize(&state, &root, &place);
+            lost += lost_small_files(&place);
             check(&place, *acknowledged, &promises, position);
             fs::remove_dir_all(&place).unwrap();
             tried += 1;
         }
     }
-    println!("{tried} states of {} calls", end - first);
+    println!("{tried} states of {} calls, {lost} files to be had from the log", end - first);
     assert!(tried >= states / 2, "only {tried} states were tried");
+    assert!(lost >= tried / 4, "only {lost} files were lost");
+}
+
+/// Files of the newest version that a crash has taken or torn, and that are in the log.
+fn lost_small_files(place: &Path) -> usize {
+    let store = LocalStore::open_read_only(place).unwrap();
+    let log = Snapshot::open(&store).unwrap();
+    let adds = log.files().iter().map(|file| file.to_add().unwrap());
+    adds.filter(|add| {
+        let small = Inlined::of(add).unwrap();
+        let bytes = fs::read(place.join(decode_path(&add.path).unwrap())).unwrap_or_default();
+        small.is_some_and(|small| ContentHash::of(&bytes) != small.hash)
+    })
+    .count()
 }
 
 fn check(place: &Path, acknowledged: Version, promises: &Promises, position: usize) {

@@ -17,6 +17,7 @@ use super::table::{
 };
 use super::{Action, StringMap};
 use crate::error::{Result, TableError};
+use crate::log::inline::LINE_HEAD as DATA_LINE_HEAD;
 use crate::log::limits::{DEPTH_MAX, LINE_BYTES_MAX};
 use crate::version::Version;
 
@@ -86,7 +87,8 @@ impl LineReader {
         let (mut rest, mut line) = (bytes, first_line);
         while !rest.is_empty() {
             let len = memchr(b'\n', rest).unwrap_or(rest.len());
-            if len > 0 {
+            // The bytes of small files are no action, and long.
+            if len > 0 && !rest[..len].starts_with(DATA_LINE_HEAD) {
                 let parsed = self.action(&rest[..len]);
                 if let Some(parsed) = parsed.map_err(|fault| malformed(file, line, fault))? {
                     action(line, parsed)?;

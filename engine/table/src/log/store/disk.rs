@@ -91,6 +91,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// What the system answers; nothing is known of the names then.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 
+    /// Makes the contents of a file survive a crash, whoever has written them, but not the name.
+    ///
+    /// # Errors
+    /// What the system answers; nothing is known of the contents then.
+    fn sync_file(&self, path: &Path) -> io::Result<()>;
+
     /// Reads a whole file, of at most `max_bytes` bytes.
     ///
     /// # Errors
@@ -175,6 +181,10 @@ impl Disk for RealDisk {
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_data()
     }
 
     fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Buffer> {

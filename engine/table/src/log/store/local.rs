@@ -403,6 +403,27 @@ impl LocalStore {
         }
     }
 
+    /// Writes a file of the table again that the log can make up for. A crash leaves the old or the new one, or one torn.
+    ///
+    /// # Errors
+    /// When the file system fails, or the log was opened for reading only.
+    pub(crate) fn replace(&self, place: &Path, bytes: &[u8]) -> Result<()> {
+        let writer = self.writer()?;
+        let name = format!("{}.{}", writer.id, writer.next_temp.fetch_add(1, Ordering::Relaxed));
+        let temp = self.log.join(TEMP_FOLDER).join(name);
+        let write = || {
+            if let Some(folder) = place.parent() {
+                self.disk.create_folder(folder)?;
+            }
+            self.disk.create(&temp)?.append(bytes)?;
+            self.disk.rename(&temp, place)
+        };
+        write().map_err(|error| {
+            self.discard(&temp);
+            TableError::io("writing again", place)(error)
+        })
+    }
+
     /// Removes a temporary file; whoever opens the log next does it otherwise.
     pub(super) fn discard(&self, temp: &Path) {
         if let Err(error) = self.disk.unlink(temp)

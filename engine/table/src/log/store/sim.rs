@@ -149,6 +149,12 @@ impl SimDisk {
         self.state.lock().ops.len()
     }
 
+    /// How often files and folders were synced.
+    pub fn syncs(&self) -> usize {
+        let state = self.state.lock();
+        state.ops.iter().filter(|op| matches!(op, Op::Sync { .. } | Op::SyncFolder { .. })).count()
+    }
+
     /// Makes calls fail. Faults are met independently of each other, each once.
     pub fn fail(&self, fault: Fault) {
         self.state.lock().faults.push(fault);
@@ -434,6 +440,12 @@ impl Disk for SimDisk {
         let mut state = self.state.lock();
         state.need_folder(path)?;
         state.call(Call::SyncFolder, |s| s.ops.push(Op::SyncFolder { path: path.to_owned() }))
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let inode = state.inode(path)?;
+        state.call(Call::Sync, |s| s.ops.push(Op::Sync { inode }))
     }
 
     fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Buffer> {
