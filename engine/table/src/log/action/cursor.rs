@@ -119,19 +119,6 @@ impl<'t, 'i> Cursor<'t, 'i> {
         read(self).map(Some)
     }
 
-    /// Passes over this very number, if it stands there.
-    pub(crate) fn eat(&mut self, number: i64) -> bool {
-        let found = match self.nodes.first() {
-            Some(Node::Static(StaticNode::I64(n))) => *n == number,
-            Some(Node::Static(StaticNode::U64(n))) => i64::try_from(*n) == Ok(number),
-            _ => false,
-        };
-        if found {
-            self.nodes = &self.nodes[1..];
-        }
-        found
-    }
-
     pub(crate) fn opt_str(&mut self) -> Parsed<Option<&'i str>> {
         match self.next()? {
             Node::String(text) => Ok(Some(text)),

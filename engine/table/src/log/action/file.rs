@@ -3,9 +3,9 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::lift::StatsText;
 use super::map::StringMap;
 use super::stats::FileStats;
+use super::stats_text::StatsText;
 use crate::error::{Result, TableError};
 
 /// What stays as it is in a path: RFC 3986's unreserved characters, what a folder named `column=value` needs, and separators.

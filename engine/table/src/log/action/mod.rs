@@ -4,24 +4,26 @@
 //!   table as a whole;
 //! * [`map`] – [`StringMap`], the compact map in which partition values and tags are kept;
 //! * [`stats`] – [`FileStats`], parsed from an add's statistics when asked for;
-//! * [`read`] – lines to actions with simd-json; `cursor` – walking its tape; [`lift`] – sparing it the statistics. Writing is
-//!   serde's.
+//! * [`read`] – lines to actions with simd-json; `cursor` – walking its tape; `plain` – sparing it our own adds; [`stats_text`] – their statistics
+//!   as they stand. Writing is serde's.
 
 mod cursor;
 pub mod file;
-pub mod lift;
+
 pub mod map;
+mod plain;
 pub mod read;
 pub mod stats;
+pub mod stats_text;
 pub mod table;
 
 use serde::{Deserialize, Serialize};
 
 pub use file::{Add, Cdc, DeletionVector, DvStorage, Remove, decode_path, encode_path};
-pub use lift::StatsText;
 pub use map::StringMap;
 pub use read::{LineReader, parse_commit};
 pub use stats::{ColumnStats, FileStats, StatValue};
+pub use stats_text::StatsText;
 pub use table::{
     CheckpointMetadata, CommitInfo, DomainMetadata, FileFormat, Metadata, Protocol, Sidecar, Txn,
 };

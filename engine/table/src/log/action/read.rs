@@ -1,17 +1,16 @@
 //! Lines of JSON to actions, with simd-json.
 //!
-//! Each line is copied to a place that has room for the parser to read past its end, and that stays in the nearest cache; strings are
-//! unescaped there, and buffers serve all lines. Long statistics are not even unescaped (see [`lift`]). A field stands once in
+//! Adds as our own writers write them are read by `plain`. Any other line is copied to a place that has room for the parser to read past
+//! its end, and that stays in the nearest cache; strings are unescaped there, and buffers serve all lines. A field stands once in
 //! its object; unknown fields and unknown actions are passed over, as Delta's protocol wants.
-
-use std::hash::{BuildHasher, RandomState};
 
 use memchr::memchr;
 use simd_json::{Buffers, INPUT_PADDING, Tape, fill_tape_padded};
 
 use super::cursor::{Cursor, Fault, Parsed, Slot};
 use super::file::{Add, Cdc, DeletionVector, DvStorage, Remove};
-use super::lift::{StatsText, lift};
+use super::plain::plain_add;
+use super::stats_text::StatsText;
 use super::table::{
     CheckpointMetadata, CommitInfo, DomainMetadata, FileFormat, Metadata, Protocol, Sidecar, Txn,
 };
@@ -43,10 +42,6 @@ pub struct LineReader {
     line: Vec<u8>,
     buffers: Buffers,
     tape: Tape<'static>,
-    /// Stands for lifted statistics.
-    number: i64,
-    /// A line without them.
-    rest: Vec<u8>,
 }
 
 impl std::fmt::Debug for LineReader {
@@ -64,13 +59,7 @@ impl Default for LineReader {
 impl LineReader {
     /// A reader without buffers yet.
     pub fn new() -> Self {
-        Self {
-            line: Vec::new(),
-            buffers: Buffers::with_max_depth(0, DEPTH_MAX),
-            tape: Tape(Vec::new()),
-            number: (RandomState::new().hash_one("number") >> 2) as i64,
-            rest: Vec::new(),
-        }
+        Self { line: Vec::new(), buffers: Buffers::with_max_depth(0, DEPTH_MAX), tape: Tape(Vec::new()) }
     }
 
     /// Parses all lines of `bytes`; `action` gets each with the number of its line, the first of which is `first_line` of `file`.
@@ -101,25 +90,9 @@ impl LineReader {
     }
 
     fn action(&mut self, line: &[u8]) -> Parsed<Option<Action>> {
-        if let Some(add) = self.lifted(line) {
-            return Ok(Some(Action::Add(add)));
-        }
-        self.line(line, |c| read_action(c, &mut None))
-    }
-
-    /// An add whose statistics could be lifted out.
-    fn lifted(&mut self, line: &[u8]) -> Option<Add> {
-        if line.len() > LINE_BYTES_MAX {
-            return None;
-        }
-        let mut rest = std::mem::take(&mut self.rest);
-        let stats = lift(line, self.number, &mut rest);
-        let mut lifted = stats.map(|stats| (self.number, stats));
-        let add = lifted.is_some().then(|| self.line(&rest, |c| read_action(c, &mut lifted)));
-        self.rest = rest;
-        match add {
-            Some(Ok(Some(Action::Add(add)))) if lifted.is_none() => Some(add),
-            _ => None,
+        match plain_add(line) {
+            Some(add) => Ok(Some(Action::Add(add))),
+            None => self.line(line, read_action),
         }
     }
 
@@ -151,14 +124,17 @@ fn malformed(file: &str, line: usize, fault: Fault) -> TableError {
     TableError::Malformed { file: file.to_owned(), line, field, detail }
 }
 
-/// What stands for statistics, and those.
-type Lifted = Option<(i64, StatsText)>;
+/// A line as the parser that knows every form reads it.
+#[cfg(test)]
+pub(super) fn general(line: &[u8]) -> Result<Option<Action>> {
+    LineReader::new().line(line, read_action).map_err(|fault| malformed("line", 1, fault))
+}
 
-fn read_action(c: &mut Cursor<'_, '_>, lifted: &mut Lifted) -> Parsed<Option<Action>> {
+fn read_action(c: &mut Cursor<'_, '_>) -> Parsed<Option<Action>> {
     let mut action = Slot::new();
     c.object(|kind, c| {
         let read = match kind {
-            "add" => c.opt(|c| read_add(c, lifted))?.map(Action::Add),
+            "add" => c.opt(read_add)?.map(Action::Add),
             "remove" => c.opt(read_remove)?.map(Action::Remove),
             "commitInfo" => c.opt(read_commit_info)?.map(|i| Action::CommitInfo(Box::new(i))),
             "cdc" => c.opt(read_cdc)?.map(Action::Cdc),
@@ -197,7 +173,7 @@ fn file_path(c: &mut Cursor<'_, '_>) -> Parsed<Option<Box<str>>> {
     Ok(boxed(path))
 }
 
-fn read_add(c: &mut Cursor<'_, '_>, lifted: &mut Lifted) -> Parsed<Add> {
+fn read_add(c: &mut Cursor<'_, '_>) -> Parsed<Add> {
     let (mut path, mut partition, mut size, mut time) = (Slot::new(), Slot::new(), Slot::new(), Slot::new());
     let (mut change, mut stats, mut tags, mut dv) = (Slot::new(), Slot::new(), Slot::new(), Slot::new());
     let (mut row_id, mut row_version, mut provider) = (Slot::new(), Slot::new(), Slot::new());
@@ -207,13 +183,7 @@ fn read_add(c: &mut Cursor<'_, '_>, lifted: &mut Lifted) -> Parsed<Add> {
         "size" => size.put(c.opt_u64()?),
         "modificationTime" => time.put(c.opt_i64()?),
         "dataChange" => change.put(c.opt_bool()?),
-        "stats" => match lifted.take() {
-            Some((number, text)) if c.eat(number) => stats.put(Some(text)),
-            other => {
-                *lifted = other;
-                stats.put(c.opt_str()?.map(StatsText::from))
-            }
-        },
+        "stats" => stats.put(c.opt_str()?.map(StatsText::from)),
         "tags" => tags.put(c.opt_map()?),
         "deletionVector" => dv.put(c.opt(read_dv)?.map(Box::new)),
         "baseRowId" => row_id.put(c.opt_u64()?.map(|n| n as i64)),
