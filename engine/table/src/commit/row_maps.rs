@@ -13,11 +13,9 @@ use uuid::Uuid;
 use crate::error::{Result, TableError};
 use crate::log::action::{CommitInfo, StringMap};
 use crate::log::files::{open_columns, read_columns, write_columns};
+use crate::log::sidecar::ROW_MAP_TAG;
 use crate::log::{ContentHash, LogFile, LogStore};
 use crate::txn::{RowMap, RowMapBuilder};
-
-/// The tag of a commit that names its row map.
-const TAG: &str = "deltalite.rowMap";
 
 /// Puts a map beside the log and names it in the commit.
 ///
@@ -47,7 +45,7 @@ pub(crate) fn put(store: &dyn LogStore, map: &RowMap, info: &mut CommitInfo) -> 
         .iter()
         .flat_map(StringMap::iter)
         .map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned)))
-        .chain([(TAG.to_owned(), Some(tag))])
+        .chain([(ROW_MAP_TAG.to_owned(), Some(tag))])
         .collect();
     info.tags = Some(tags.into_iter().collect());
     Ok(())
@@ -58,7 +56,7 @@ pub(crate) fn put(store: &dyn LogStore, map: &RowMap, info: &mut CommitInfo) -> 
 /// # Errors
 /// When it is missing or damaged.
 pub(crate) fn get(store: &dyn LogStore, info: &CommitInfo) -> Result<Option<RowMap>> {
-    let Some(tag) = info.tags.as_ref().and_then(|tags| tags.value(TAG)) else { return Ok(None) };
+    let Some(tag) = info.tags.as_ref().and_then(|tags| tags.value(ROW_MAP_TAG)) else { return Ok(None) };
     let commit = LogFile::Commit(info.version);
     let bad = || TableError::corrupt(commit, format!("its row map {tag:?} is no <uuid>:<hash>"));
     let (id, hash) = tag.split_once(':').ok_or_else(bad)?;

@@ -28,3 +28,7 @@ pub const CHECKPOINT_VERSIONS: u64 = 100;
 pub const CHECKPOINT_LOG_BYTES: u64 = 8 << 20;
 /// Sidecars of removed files that a checkpoint refers to before they are merged into one.
 pub const TOMBSTONE_SIDECARS_MAX: usize = 16;
+/// Newest checkpoints that are kept whatever else is.
+pub const CHECKPOINTS_RECENT: usize = 2;
+/// Parts of the versions that can be read, each of which keeps a checkpoint.
+pub const CHECKPOINTS_SPREAD: u64 = 16;

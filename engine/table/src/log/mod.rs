@@ -6,7 +6,7 @@
 //! * [`action`] – what a line says; [`section`] – the lines of a version, sealed; [`inline`] – small data files in them;
 //! * [`store`] – where versions, checkpoints and sidecars are kept, and what of it survives a crash;
 //! * [`sidecar`] – references to columnar files of actions; [`files`] – the live files of a version, in columns;
-//! * [`snapshot`] – the state at a version, and the next version on top of it; [`checkpoint`] – the state, written down;
+//! * [`snapshot`] – the state at a version, and the next version on top of it; [`checkpoint`] – the state, written down; [`retire`](self::retire()) – removing what it makes up for;
 //! * [`verify`](self::verify()) – proving all of it.
 
 pub mod action;
@@ -16,6 +16,7 @@ pub mod hash;
 pub mod inline;
 pub mod limits;
 pub mod name;
+mod retire;
 pub mod section;
 pub mod sidecar;
 pub mod snapshot;
@@ -23,10 +24,11 @@ pub mod store;
 mod verify;
 
 pub use action::{Action, CommitInfo, parse_commit};
-pub use checkpoint::{CheckpointOptions, retire_checkpoints};
+pub use checkpoint::CheckpointOptions;
 pub use files::{FileSet, FileView, Tombstone};
 pub use hash::{ContentHash, StateHash};
 pub use name::{LOG_FOLDER, LogFile};
+pub use retire::{Needed, retire};
 pub use section::Section;
 pub use snapshot::{Commit, SealedCommit, Snapshot};
 pub use store::{LocalStore, LogStore, Put};

@@ -11,6 +11,9 @@ use super::name::LogFile;
 use super::store::LogStore;
 use crate::error::{Result, TableError};
 
+/// The tag of a commit that names the sidecar with its row map, as `<uuid>:<hash>`.
+pub(crate) const ROW_MAP_TAG: &str = "deltalite.rowMap";
+
 /// What a sidecar's rows are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SidecarKind {

@@ -181,6 +181,9 @@ fn file_of(version: Version) -> String {
 
 fn no_such_version(asked: Version, store: &dyn LogStore) -> TableError {
     let detail = match store.list(Version(0)).ok().as_deref() {
+        Some([first, .., last]) if asked < *first => {
+            format!("the log in {} has {first} to {last}; those before have been removed", store.place())
+        }
         Some([first, .., last]) => format!("the log in {} has {first} to {last}", store.place()),
         Some([only]) => format!("the log in {} has only {only}", store.place()),
         _ => format!("the log in {} has none", store.place()),
@@ -577,6 +580,10 @@ impl Snapshot {
     pub fn refresh(&self, store: &dyn LogStore) -> Result<Self> {
         let mut state = self.state.clone();
         state.replay_to(store, None)?;
+        if state.next == self.state.next && !store.has(self.version)? {
+            // This version was removed, and perhaps those that followed it.
+            return Self::open(store);
+        }
         state.readable()?;
         Self::of(state)
     }

@@ -17,6 +17,7 @@ use quick_cache::sync::Cache;
 
 use super::context::TableContext;
 use super::pins::{Pin, Pins};
+use super::retention::retire_log;
 use crate::commit::{Committed, Committer, Pending, Vectors};
 use crate::error::{Result, TableError};
 use crate::log::action::{Add, decode_path};
@@ -146,12 +147,21 @@ impl Core {
         if committed.snapshot.checkpoint_due()
             && let Some(_alone) = self.checkpointing.try_lock()
             && self.committer.tip().checkpoint_due()
-            && let Err(error) = self.committer.checkpoint()
+            && let Err(error) = self.checkpoint()
         {
             // It only saves time; the commit stands.
             tracing::warn!(%error, table = %self.root.display(), "could not write a checkpoint");
         }
         Ok(committed)
+    }
+
+    /// Writes a checkpoint of the newest version that is known, and removes what of the log is too old.
+    ///
+    /// # Errors
+    /// When the system fails.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        self.committer.checkpoint()?;
+        retire_log(self, &self.committer.tip())
     }
 
     /// A name for a data file that nobody else uses, and that tells who wrote it.

@@ -4,7 +4,7 @@
 //! * [`snapshot`] – a version; [`scan`] – reading it; [`transaction`] – writing the next; [`run`] – waiting, and running again;
 //! * [`create`] – new tables; [`lifecycle`] – tables that are not there yet, or not any more; [`write`](mod@write) – append and overwrite; [`delete`], [`update`], [`merge`] – changing rows;
 //! * [`alter`] – columns, properties, constraints; [`keys`], [`identity`] – enforced keys, identity columns;
-//! * [`optimize`], [`cluster`] – fewer, ordered files; [`vacuum`] – removing files that nothing reads;
+//! * [`optimize`], [`cluster`] – fewer, ordered files; [`vacuum`] – removing files that nothing reads; [`retention`] – and old versions of the log;
 //! * [`history`] – versions, tags, restoring, changes between versions; [`clone`] – copies.
 
 pub mod alter;
@@ -21,6 +21,7 @@ pub mod lifecycle;
 pub mod merge;
 pub mod optimize;
 pub(crate) mod pins;
+pub mod retention;
 pub(crate) mod run;
 pub mod scan;
 pub mod snapshot;
@@ -152,7 +153,8 @@ impl DeltaLiteTable {
     /// When there is no such version, or its files may have been vacuumed.
     pub fn at_version(&self, version: Version) -> Result<Self> {
         let horizon = vacuum::horizon(self.core.committer.tip().domains())?;
-        if version < horizon {
+        if version < horizon && !history::tags_of(&self.core.committer.tip())?.values().any(|v| *v == version)
+        {
             return Err(TableError::NoSuchVersion {
                 asked: version,
                 detail: format!("files of versions before {horizon} have been vacuumed"),
@@ -238,7 +240,7 @@ impl DeltaLiteTable {
     /// # Errors
     /// When the system fails.
     pub fn checkpoint(&self) -> Result<()> {
-        self.core.committer.checkpoint()
+        self.core.checkpoint()
     }
 
     /// Runs a statement until it is committed, and moves on to its version.

@@ -14,23 +14,21 @@ use uuid::Uuid;
 
 use super::core::Core;
 use super::history::tags_of;
+use super::retention::{newest_within, oldest_read, retire_log};
 use super::run::builder_future;
 use super::{DeltaLiteTable, Outcome};
 use crate::deletion_vector::file_of;
 use crate::error::{Result, TableError};
-use crate::log::action::table::now_ms;
 use crate::log::action::{DeletionVector, DomainMetadata};
 use crate::log::name::TEMP_FOLDER;
 use crate::log::store::Disk;
-use crate::log::{CheckpointOptions, Commit, LOG_FOLDER, Snapshot, retire_checkpoints};
+use crate::log::{CheckpointOptions, Commit, LOG_FOLDER, Snapshot};
 use crate::version::Version;
 
 /// The domain that says which versions can't be read any more: `{"version": first that can}`.
 const HORIZON_DOMAIN: &str = "deltalite.horizon";
 /// How long versions are retained unless the caller says.
 const RETENTION_DEFAULT: Duration = Duration::from_hours(7 * 24);
-/// Checkpoints that are kept.
-const CHECKPOINTS_KEPT: usize = 2;
 
 /// The first version whose files are all there.
 ///
@@ -110,7 +108,7 @@ impl VacuumTable {
         let there = data_files(&core.root)?;
         let in_flight: BTreeSet<PathBuf> = core.in_flight.lock().clone();
         let tip = core.committer.reopen()?;
-        let first_kept = self.first_kept(&tip, &temp)?;
+        let first_kept = self.first_kept(&tip)?;
         let needed = needed(core, &tip, first_kept)?;
         let known = known(core, &tip)?;
         let mut sessions = Sessions { core, disk, temp: &temp, alive: BTreeMap::new(), any: None };
@@ -128,7 +126,11 @@ impl VacuumTable {
                 report.files.push(relative);
             }
         }
-        if self.dry_run || report.files.is_empty() {
+        if self.dry_run {
+            return Ok(report);
+        }
+        if report.files.is_empty() {
+            retire_log(core, &tip)?;
             return Ok(report);
         }
         if of_the_past && first_kept > horizon(tip.domains())? {
@@ -145,7 +147,7 @@ impl VacuumTable {
         }
         let newest = core.committer.reopen()?;
         newest.checkpoint_with(core.log(), CheckpointOptions { forget_before: first_kept })?;
-        retire_checkpoints(core.log(), CHECKPOINTS_KEPT)?;
+        retire_log(core, &newest)?;
         self.table.refresh()?;
         Ok(report)
     }
@@ -159,35 +161,11 @@ impl VacuumTable {
     }
 
     /// The first version that must stay readable.
-    fn first_kept(&self, tip: &Snapshot, temp: &Path) -> Result<Version> {
+    fn first_kept(&self, tip: &Snapshot) -> Result<Version> {
         let core = &self.table.core;
-        let age = i64::try_from(self.retain_for.as_millis()).unwrap_or(i64::MAX);
-        let by_age = match Snapshot::version_at(core.log(), now_ms().saturating_sub(age)) {
-            Ok(version) => version,
-            Err(TableError::NoSuchTime { oldest, .. }) => oldest,
-            Err(e) => return Err(e),
-        };
+        let by_age = newest_within(core.log(), self.retain_for)?;
         let by_number = Version(tip.version().0.saturating_sub(self.retain_versions - 1));
-        let mut first = by_age.min(by_number);
-        if let Some(read) = core.pins.oldest() {
-            first = first.min(read);
-        }
-        let disk = core.context.disk.as_ref();
-        for name in disk.list(temp).map_err(TableError::io("listing", temp))? {
-            let Some(id) = name.strip_suffix(".pin").filter(|id| *id != core.session()) else { continue };
-            if !is_alive(disk, temp, id)? {
-                continue;
-            }
-            let path = temp.join(&name);
-            match disk.read(&path, 64) {
-                Ok(bytes) => {
-                    let text = String::from_utf8_lossy(&bytes).into_owned();
-                    first = first.min(Version(text.trim().parse().unwrap_or(0)));
-                }
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => return Err(TableError::io("reading which versions are read from", &path)(e)),
-            }
-        }
+        let first = by_age.min(by_number).min(oldest_read(core)?);
         Ok(first.max(horizon(tip.domains())?))
     }
 }
@@ -195,7 +173,7 @@ impl VacuumTable {
 builder_future!(VacuumTable => VacuumReport, VacuumTable::execute);
 
 /// Whether the process that has a session is alive: it holds a lock then.
-fn is_alive(disk: &dyn Disk, temp: &Path, session: &str) -> Result<bool> {
+pub(super) fn is_alive(disk: &dyn Disk, temp: &Path, session: &str) -> Result<bool> {
     let path = temp.join(format!("{session}.lock"));
     if disk.identity(&path).map_err(TableError::io("looking for", &path))?.is_none() {
         return Ok(false);

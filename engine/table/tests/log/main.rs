@@ -2,7 +2,7 @@
 //!
 //! * `common` – random tables, and a naive model of them;
 //! * `actions` – lines to actions and back; `hostile` – lines nobody should write;
-//! * `replay` – any way to a state gives that state; `flips` – any flipped byte is noticed;
+//! * `replay` – any way to a state gives that state; `flips` – any flipped byte is noticed; `retiring` – old versions go;
 //! * `crash` – every state a crash could leave, and faults; `race` – threads and processes at once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -13,3 +13,4 @@ mod flips;
 mod hostile;
 mod race;
 mod replay;
+mod retiring;

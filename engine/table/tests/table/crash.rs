@@ -19,6 +19,7 @@ use deltalite_table::log::store::disk::{Disk, DiskFile, FileIdentity, Lock, Real
 use deltalite_table::log::store::sim::SimDisk;
 use deltalite_table::log::{ContentHash, LocalStore, Snapshot};
 use deltalite_table::table::alter::Change;
+use deltalite_table::table::retention::LOG_RETENTION_PROPERTY;
 use deltalite_table::{DeltaLiteTable, Version};
 
 use crate::common::{Row, batch, context, ids, open, read, row, rows, schema};
@@ -207,6 +208,58 @@ fn every_state_that_a_crash_leaves_is_a_whole_table() {
     println!("{tried} states of {} calls, {lost} files to be had from the log", end - first);
     assert!(tried >= states / 2, "only {tried} states were tried");
     assert!(lost >= tried / 4, "only {lost} files were lost");
+}
+
+/// Versions leave the log while the files whose bytes they have were never synced.
+#[test]
+fn every_state_that_a_crash_leaves_while_the_log_is_shortened_is_a_whole_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap().join("t");
+    let disk = Recorded(SimDisk::new());
+    disk.0.create_folder(folder.path()).unwrap();
+    let table = DeltaLiteTable::create(&root, &schema())
+        .property(LOG_RETENTION_PROPERTY, "interval 0 seconds")
+        .context(&context().disk(Arc::new(disk.clone())))
+        .execute()
+        .unwrap();
+    let mut acknowledged = vec![(disk.0.position(), table.version(), read(&table))];
+    let mut note =
+        |table: &DeltaLiteTable| acknowledged.push((disk.0.position(), table.version(), read(table)));
+    for n in 0..3 {
+        table.append([rows(n * 10..n * 10 + 10)]).execute().unwrap();
+        note(&table);
+    }
+    table.delete().filter(col("id").lt(3)).execute().unwrap();
+    note(&table);
+    table.restore(Version(2)).unwrap();
+    note(&table);
+    table.checkpoint().unwrap();
+    table.append([rows(50..60)]).execute().unwrap();
+    note(&table);
+    table.checkpoint().unwrap();
+    assert!(!root.join("_deltalite_log").join(format!("{:020}.json", 5)).exists());
+    let (first, end) = (acknowledged[0].0, disk.0.position());
+    let mut tried = 0;
+    for position in first..=end {
+        for (n, state) in disk.0.crash_states(position, 8, 11).into_iter().enumerate() {
+            let place = folder.path().join(format!("short-{position}-{n}"));
+            materialize(&state, &root, &place);
+            let table = open(&place);
+            let (_, least, _) = acknowledged.iter().rev().find(|(at, ..)| *at <= position).unwrap();
+            assert!(table.version() >= *least, "call {position}");
+            let (.., expected) =
+                acknowledged.iter().find(|(_, version, _)| *version == table.version()).unwrap();
+            assert_eq!(&read(&table), expected, "call {position}");
+            let report = table.verify(true).unwrap();
+            assert!(report.is_clean(), "call {position}: {:?}", report.problems);
+            table.append([rows([77_777])]).execute().unwrap();
+            table.checkpoint().unwrap();
+            assert!(ids(&open(&place)).contains(&77_777));
+            fs::remove_dir_all(&place).unwrap();
+            tried += 1;
+        }
+    }
+    assert!(tried > 100, "only {tried} states");
 }
 
 /// Files of the newest version that a crash has taken or torn, and that are in the log.

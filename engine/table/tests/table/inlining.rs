@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use deltalite_format::predicate::col;
 use deltalite_table::log::inline::{INLINE_TAG, Inlined};
@@ -191,11 +192,13 @@ fn statements_work_on_files_that_were_lost() {
     table.delete().filter(col("id").lt(3)).execute().unwrap();
     drop(table);
     lose(&path);
-    let table = anew(&path);
-    let changed: usize = table.changes(Version(1), Version(6)).unwrap().iter().map(|b| b.num_rows()).sum();
+    // Each time the one before goes, and with it what it keeps from being vacuumed.
+    let mut table = anew(&path);
+    let changed: usize =
+        table.changes(Version(1), Version(6)).unwrap().iter().map(RecordBatch::num_rows).sum();
     assert_eq!(changed, 53);
     lose(&path);
-    let table = anew(&path);
+    table = anew(&path);
     table.update().filter(col("id").eq(30)).set("amount", 7).execute().unwrap();
     table
         .merge([rows([31, 99])], ["id"])
@@ -205,19 +208,18 @@ fn statements_work_on_files_that_were_lost() {
         .unwrap();
     lose(&path);
     let expected: Vec<i64> = (3..50).filter(|id| *id != 31).chain([99]).collect();
-    let table = anew(&path);
+    table = anew(&path);
     table.optimize().execute().unwrap();
     assert_eq!(ids(&table), expected);
     lose(&path);
-    let table = anew(&path);
+    table = anew(&path);
     assert_eq!(ids(&table), expected);
     table.restore(Version(2)).unwrap();
     lose(&path);
-    let table = anew(&path);
+    table = anew(&path);
     assert_eq!(ids(&table), (0..20).collect::<Vec<_>>());
     // What is not needed is not brought back.
-    let report = table.vacuum().retain_for(Duration::ZERO).execute().unwrap();
-    assert!(report.files.len() > 1);
+    table.vacuum().retain_for(Duration::ZERO).execute().unwrap();
     assert_eq!(ids(&anew(&path)), (0..20).collect::<Vec<_>>());
     assert_eq!(data_files(&path).len(), 2);
     assert!(table.at_version(Version(5)).is_err());
@@ -251,8 +253,13 @@ fn copies_need_nothing_of_the_log_they_come_from() {
 fn many_rows_are_not_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let table = create(folder.path());
-    let text: String =
-        (0..50_000u32).map(|n| char::from(b'!' + (n.wrapping_mul(2_654_435_761) >> 25) as u8 % 90)).collect();
+    let mut state = 1u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'!' + ((state >> 40) % 90) as u8)
+    };
+    let text: String = (0..50_000).map(|_| noise()).collect();
+    let longer: String = (0..150_000).map(|_| noise()).collect();
     let large =
         |id: i64| crate::common::batch(&[(id, Some(text.chars().rev().skip(id as usize).collect()), 0)]);
     table.append([large(1)]).execute().unwrap();
@@ -265,9 +272,9 @@ fn many_rows_are_not_in_the_log() {
     txn.commit("WRITE", []).unwrap();
     table.refresh().unwrap();
     assert_eq!(inlined(&table), 2);
-    table.append([rows(10_000..30_000)]).execute().unwrap();
+    table.append([crate::common::batch(&[(5, Some(longer), 0)])]).execute().unwrap();
     assert_eq!(inlined(&table), 2);
-    assert_eq!(read(&table).len(), 20_004);
+    assert_eq!(ids(&table), [1, 2, 3, 4, 5]);
     let log = fs::read_to_string(folder.path().join("_deltalite_log/00000000000000000002.json")).unwrap();
     assert_eq!(log.matches("\n{\"deltaliteData\"").count(), 2, "of versions 1 and 2");
     drop(table);

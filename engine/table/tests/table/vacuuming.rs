@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use deltalite_format::predicate::col;
-use deltalite_table::Version;
+use deltalite_table::table::retention::LOG_RETENTION_PROPERTY;
+use deltalite_table::{DeltaLiteTable, Version};
 
-use crate::common::{create, ids, open, rows};
+use crate::common::{context, create, ids, open, rows, schema};
 
 fn data_files(path: &Path) -> usize {
     fs::read_dir(path)
@@ -82,4 +83,82 @@ fn files_that_were_never_committed_go() {
     assert_eq!(report.files, [Path::new(&orphan)]);
     assert!(folder.path().join("notes.txt").exists());
     assert_eq!(table.delete().filter(col("id").lt(5)).execute().unwrap().metric("numDeletedRows"), 5);
+}
+
+#[test]
+fn a_version_with_a_tag_is_read_after_the_horizon_has_passed_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = create(folder.path());
+    table.append([rows(0..10)]).execute().unwrap();
+    table.set_tag("keep", Some(Version(1))).unwrap();
+    for n in 1..4 {
+        table.overwrite([rows(n * 10..n * 10 + 10)]).execute().unwrap();
+    }
+    let report = table.vacuum().retain_for(Duration::ZERO).execute().unwrap();
+    assert_eq!(report.files.len(), 2);
+    assert_eq!(ids(&table.at_tag("keep").unwrap()), (0..10).collect::<Vec<_>>());
+    assert!(table.at_version(Version(3)).unwrap_err().to_string().contains("vacuumed"));
+}
+
+fn commits(path: &Path) -> Vec<String> {
+    let names = fs::read_dir(path.join("_deltalite_log"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|n| n.len() == 25).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn old_versions_leave_the_log_and_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = DeltaLiteTable::create(folder.path(), &schema())
+        .property(LOG_RETENTION_PROPERTY, "interval 0 seconds")
+        .context(&context())
+        .execute()
+        .unwrap();
+    for n in 0..4 {
+        table.append([rows(n * 10..n * 10 + 10)]).execute().unwrap();
+    }
+    // Who reads a version keeps it, and those after it.
+    let reader = table.at_version(Version(2)).unwrap();
+    table.checkpoint().unwrap();
+    assert_eq!(commits(folder.path()).len(), 5);
+    drop(reader);
+    table.append([rows(40..50)]).execute().unwrap();
+    // The checkpoint is of version 4.
+    table.vacuum().execute().unwrap();
+    assert_eq!(commits(folder.path()), ["00000000000000000004.json", "00000000000000000005.json"]);
+    let gone = table.at_version(Version(2)).unwrap_err().to_string();
+    assert!(gone.contains("those before have been removed"), "{gone}");
+    let history: Vec<u64> = table.history(10).unwrap().iter().map(|h| h.version.0).collect();
+    assert_eq!(history, [5, 4]);
+    for table in [&table, &open(folder.path()), &table.at_version(Version(5)).unwrap()] {
+        assert_eq!(ids(table), (0..50).collect::<Vec<_>>());
+        assert!(table.verify(true).unwrap().is_clean());
+    }
+    assert_eq!(ids(&table.at_version(Version(4)).unwrap()), (0..40).collect::<Vec<_>>());
+    // A tag keeps what it names.
+    table.set_tag("five", Some(Version(5))).unwrap();
+    table.append([rows(50..60)]).execute().unwrap();
+    table.checkpoint().unwrap();
+    assert_eq!(commits(folder.path())[0], "00000000000000000004.json");
+    assert_eq!(ids(&table.at_tag("five").unwrap()), (0..50).collect::<Vec<_>>());
+    table.set_tag("five", None).unwrap();
+    table.checkpoint().unwrap();
+    assert_eq!(commits(folder.path()), ["00000000000000000008.json"]);
+    assert_eq!(ids(&open(folder.path())), (0..60).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_log_is_kept_for_thirty_days_unless_it_is_said_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = create(folder.path());
+    for n in 0..3 {
+        table.append([rows([n])]).execute().unwrap();
+        table.checkpoint().unwrap();
+    }
+    table.vacuum().retain_for(Duration::ZERO).execute().unwrap();
+    assert_eq!(commits(folder.path()).len(), 4);
+    assert_eq!(ids(&table.at_version(Version(1)).unwrap()), [0]);
 }

@@ -105,6 +105,14 @@ impl<'a> FileView<'a> {
         }
     }
 
+    /// Whether writers say anything of it.
+    pub(crate) fn may_have_tags(&self) -> bool {
+        match self.0 {
+            Place::Row(columns, row) => columns.tags_text(row).is_some(),
+            Place::Add(add) => add.tags.is_some(),
+        }
+    }
+
     pub(crate) fn tags_text(&self) -> Result<Option<Cow<'a, str>>> {
         match self.0 {
             Place::Row(columns, row) => Ok(columns.tags_text(row).map(Cow::Borrowed)),

@@ -57,6 +57,9 @@ impl fmt::Debug for Tail {
     }
 }
 
+/// What was attempted, on which file, and what the system answered.
+type FailedWrite = (&'static str, PathBuf, std::io::Error);
+
 /// How adding a group to the last file came out.
 enum Behind {
     Done(Put),
@@ -383,7 +386,7 @@ impl LocalStore {
         &self,
         writer: &Writer,
         parts: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<(PathBuf, Box<dyn DiskFile>), (&'static str, PathBuf, std::io::Error)> {
+    ) -> Result<(PathBuf, Box<dyn DiskFile>), FailedWrite> {
         let name = format!("{}.{}", writer.id, writer.next_temp.fetch_add(1, Ordering::Relaxed));
         let path = self.log.join(TEMP_FOLDER).join(name);
         let write = || {
@@ -755,6 +758,28 @@ impl LogStore for LocalStore {
             _ if matches!(file, LogFile::Checkpoint(..)) => self.sync_log(),
             _ => Ok(()),
         }
+    }
+
+    fn has(&self, version: Version) -> Result<bool> {
+        let path = LogFile::Commit(version).path(&self.log);
+        let named = self.disk.identity(&path).map_err(TableError::io("looking for", &path))?.is_some();
+        Ok(named || self.lost_links.contains_key(&version))
+    }
+
+    fn remove_versions(&self, versions: &[Version]) -> Result<()> {
+        self.writer()?;
+        // Later versions in the same files may have been found by the names of those that go.
+        self.sync_log()?;
+        for version in versions {
+            let path = LogFile::Commit(*version).path(&self.log);
+            match self.disk.unlink(&path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(TableError::io("removing", &path)(e));
+                }
+                _ => {}
+            }
+        }
+        self.sync_log()
     }
 
     fn maintenance_lock(&self) -> Result<Lock> {

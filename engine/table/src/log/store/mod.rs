@@ -88,6 +88,18 @@ pub trait LogStore: Send + Sync + fmt::Debug {
     /// When the medium fails.
     fn remove(&self, file: LogFile) -> Result<()>;
 
+    /// Whether there is a version.
+    ///
+    /// # Errors
+    /// When the medium fails.
+    fn has(&self, version: Version) -> Result<bool>;
+
+    /// Removes versions, in this order: the oldest, which a checkpoint makes up for. It survives a crash, and all others do.
+    ///
+    /// # Errors
+    /// When the medium fails; some may be gone then.
+    fn remove_versions(&self, versions: &[Version]) -> Result<()>;
+
     /// Keeps others from writing checkpoints and from removing files, until the result is dropped. Waits for those who do.
     ///
     /// # Errors
