@@ -108,6 +108,9 @@ impl VacuumTable {
         let there = data_files(&core.root)?;
         let in_flight: BTreeSet<PathBuf> = core.in_flight.lock().clone();
         let tip = core.committer.reopen()?;
+        if !self.dry_run {
+            retire_log(core, &tip)?;
+        }
         let first_kept = self.first_kept(&tip)?;
         let needed = needed(core, &tip, first_kept)?;
         let known = known(core, &tip)?;
@@ -126,11 +129,7 @@ impl VacuumTable {
                 report.files.push(relative);
             }
         }
-        if self.dry_run {
-            return Ok(report);
-        }
-        if report.files.is_empty() {
-            retire_log(core, &tip)?;
+        if self.dry_run || report.files.is_empty() {
             return Ok(report);
         }
         if of_the_past && first_kept > horizon(tip.domains())? {
@@ -166,6 +165,8 @@ impl VacuumTable {
         let by_age = newest_within(core.log(), self.retain_for)?;
         let by_number = Version(tip.version().0.saturating_sub(self.retain_versions - 1));
         let first = by_age.min(by_number).min(oldest_read(core)?);
+        // What is gone from the log needs no files.
+        let first = first.max(core.log().list(Version(0))?.first().copied().unwrap_or_default());
         Ok(first.max(horizon(tip.domains())?))
     }
 }

@@ -1,10 +1,12 @@
 //! Every state a crash could leave, and faults.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow_buffer::Buffer;
 use deltalite_table::log::action::{Action, CommitInfo};
-use deltalite_table::log::store::Disk;
+use deltalite_table::log::store::disk::{Disk, DiskFile, FileIdentity, Lock};
 use deltalite_table::log::store::sim::{Call, Fault, SimDisk};
 use deltalite_table::log::{LocalStore, LogStore, SealedCommit, Snapshot, verify};
 use deltalite_table::{TableError, Version};
@@ -374,5 +376,87 @@ fn a_failed_checkpoint_harms_nothing() {
             assert!(verify(&store).unwrap().is_clean());
             drop(done);
         }
+    }
+}
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// A disk on which something happens just before a link.
+struct Hooked(SimDisk, parking_lot::Mutex<Option<Hook>>);
+
+impl std::fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+impl Disk for Hooked {
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        self.0.create_folder(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.0.create(path)
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let hook = self.1.lock().take();
+        if let Some(hook) = hook {
+            hook();
+        }
+        self.0.link(from, to)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.0.unlink(path)
+    }
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_folder(path)
+    }
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_file(path)
+    }
+    fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Buffer> {
+        self.0.read(path, max_bytes)
+    }
+    fn identity(&self, path: &Path) -> io::Result<Option<FileIdentity>> {
+        self.0.identity(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.0.list(path)
+    }
+    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Lock>> {
+        self.0.lock(path, wait)
+    }
+    fn lock_shared(&self, path: &Path) -> io::Result<Lock> {
+        self.0.lock_shared(path)
+    }
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        self.0.is_locked(path)
+    }
+}
+
+/// Whoever is told that somebody else was first is right for good: what was written is never found in place of the other's version.
+#[test]
+fn who_comes_second_stays_second() {
+    let (disk, store, now) = behind_two_versions();
+    drop(store);
+    let hooked = Arc::new(Hooked(disk.clone(), parking_lot::Mutex::new(None)));
+    let store = LocalStore::open_on(hooked.clone(), Path::new(TABLE)).unwrap();
+    let first = now.seal(CommitInfo::new("WRITE"), vec![]).unwrap();
+    assert_eq!(SealedCommit::commit(&store, std::slice::from_ref(&first)).unwrap().committed, 1);
+    let other = open(&disk).unwrap();
+    let ours = first.snapshot().seal(CommitInfo::new("WRITE"), vec![Action::Add(add("ours"))]).unwrap();
+    let theirs = first.snapshot().seal(CommitInfo::new("WRITE"), vec![Action::Add(add("theirs"))]).unwrap();
+    let (theirs_hash, failing) = (theirs.snapshot().hash(), disk.clone());
+    *hooked.1.lock() = Some(Box::new(move || {
+        // Their folder is not synced, so they do not know.
+        failing.fail(Fault { call: Call::SyncFolder, after: 0, applied: false });
+        assert!(SealedCommit::commit(&other, &[theirs]).is_err());
+    }));
+    let put = SealedCommit::commit(&store, &[ours]).unwrap();
+    assert_eq!((put.committed, put.taken), (0, Some(Version(3))));
+    for state in disk.crash_states(disk.position(), 100, 1) {
+        assert_eq!(Snapshot::open(&open(&state).unwrap()).unwrap().hash(), theirs_hash);
     }
 }

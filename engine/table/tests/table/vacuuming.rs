@@ -147,6 +147,7 @@ fn old_versions_leave_the_log_and_say_so() {
     table.set_tag("five", None).unwrap();
     table.checkpoint().unwrap();
     assert_eq!(commits(folder.path()), ["00000000000000000008.json"]);
+    assert_eq!(table.vacuum().retain_versions(100).execute().unwrap().horizon, Version(8));
     assert_eq!(ids(&open(folder.path())), (0..60).collect::<Vec<_>>());
 }
 

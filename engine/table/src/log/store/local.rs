@@ -321,8 +321,13 @@ impl LocalStore {
         for name in names {
             if name.strip_suffix(".lock").is_some_and(|id| Uuid::try_parse(id).is_ok()) {
                 let path = temp.join(name);
-                if self.disk.is_locked(&path).map_err(TableError::io("looking for a lock on", &path))? {
-                    return Ok(true);
+                match self.disk.is_locked(&path) {
+                    Ok(false) => {}
+                    // Of whom nothing is to be known, it may live.
+                    Err(e) if e.kind() != ErrorKind::PermissionDenied => {
+                        return Err(TableError::io("looking for a lock on", &path)(e));
+                    }
+                    _ => return Ok(true),
                 }
             }
         }
@@ -511,12 +516,15 @@ impl LocalStore {
             (Put { taken: Some(_), .. }, Some(error)) => {
                 Err(unknown(writer, group, "linking a version, and looking whether it is there,", error))
             }
-            (Put { committed, .. }, Some(_)) if committed > 0 => {
-                Ok(Behind::Done(Put { committed, taken: None }))
+            // The others are in the file, and would be found after a crash.
+            (Put { committed, .. }, Some(error)) if committed > 0 => {
+                Err(unknown(writer, group, "linking some of the versions", error))
             }
             (_, Some(error)) => Ok(Behind::Failed("linking the version", error, true)),
             (put, None) => {
-                if put.committed == group.len() {
+                if put.taken.is_some() {
+                    self.give_way(writer, group)?;
+                } else {
                     tail.place.len += bytes;
                     tail.versions += group.len();
                     tail.last = last;
@@ -525,6 +533,14 @@ impl LocalStore {
                 Ok(Behind::Done(put))
             }
         }
+    }
+
+    /// Sections were written behind the last commit that are not committed, because somebody else was first. If the other's name were lost
+    /// in a crash, they would be taken for the version, though their writers may have been told that they lost.
+    fn give_way(&self, writer: &Writer, group: &[Section]) -> Result<()> {
+        self.disk
+            .sync_folder(&self.log)
+            .map_err(|error| unknown(writer, group, "syncing the log's folder for another's version", error))
     }
 
     /// [`LogStore::put`] for who has the lock that keeps those away who commit to several tables at once, or is one of them: in a new
@@ -669,10 +685,13 @@ impl LogStore for LocalStore {
             Behind::Failed(what, source, found_later) => {
                 tracing::warn!(what, %source, "could not add to the last commit file; trying a new one");
                 match self.put_locked(group) {
-                    // What is left of the attempt would be taken for the version after a crash.
-                    Err(TableError::NotCommitted { .. }) if found_later => {
-                        Err(unknown(writer, group, what, source))
+                    Ok(put) if found_later && put.committed == 0 => {
+                        self.give_way(writer, group)?;
+                        Ok(put)
                     }
+                    unsure @ Err(TableError::OutcomeUnknown { .. }) => unsure,
+                    // What is left of the attempt would be taken for the version after a crash.
+                    Err(_) if found_later => Err(unknown(writer, group, what, source)),
                     put => put,
                 }
             }
