@@ -94,7 +94,7 @@ enum Op {
 
 /// An operation of two decimals.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct DecimalArithmetic {
+pub(crate) struct DecimalArithmetic {
     op: Op,
     result: DataType,
     /// The column's name, as it is without this.
@@ -159,11 +159,31 @@ fn operand(side: &ColumnarValue) -> Option<(Operand<'_>, Option<&NullBuffer>)> {
     }
 }
 
+/// What is computed of two decimals' digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Their product.
+    Product,
+    /// The sum of the first times one factor and the second times another.
+    Combined(i64, i64),
+}
+
 impl DecimalArithmetic {
     /// What a side is multiplied by, to have the result's scale.
-    fn shift(&self, side: &ColumnarValue) -> Result<Option<i128>> {
-        let by = i32::from(scale_of(&self.result)?) - i32::from(scale_of(&side.data_type())?);
-        Ok(u32::try_from(by).ok().filter(|by| *by <= SHIFT_MAX).map(|by| 10i128.pow(by)))
+    fn shift(&self, side: &DataType) -> Option<i128> {
+        let by = i32::from(scale_of(&self.result).ok()?) - i32::from(scale_of(side).ok()?);
+        u32::try_from(by).ok().filter(|by| *by <= SHIFT_MAX).map(|by| 10i128.pow(by))
+    }
+
+    /// What is computed of the digits of operands of these types; `None` if a factor does not fit.
+    pub(crate) fn operation(&self, left: &DataType, right: &DataType) -> Option<Operation> {
+        let factors =
+            || Some((i64::try_from(self.shift(left)?).ok()?, i64::try_from(self.shift(right)?).ok()?));
+        Some(match self.op {
+            Op::Multiply => Operation::Product,
+            Op::Add => factors().map(|(left, right)| Operation::Combined(left, right))?,
+            Op::Subtract => factors().map(|(left, right)| Operation::Combined(left, -right))?,
+        })
     }
 
     fn fast(&self, left: &ColumnarValue, right: &ColumnarValue, rows: usize) -> Result<Option<ArrayRef>> {
@@ -174,7 +194,8 @@ impl DecimalArithmetic {
         let values = match self.op {
             Op::Multiply => small(rows, l, r, |a, b| wide(a) * wide(b)),
             Op::Add | Op::Subtract => {
-                let (Some(l_shift), Some(r_shift)) = (self.shift(left)?, self.shift(right)?) else {
+                let shifts = (self.shift(&left.data_type()), self.shift(&right.data_type()));
+                let (Some(l_shift), Some(r_shift)) = shifts else {
                     return Ok(None);
                 };
                 if self.op == Op::Add {

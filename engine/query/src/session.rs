@@ -25,6 +25,7 @@ use crate::decimals::SmallDecimals;
 use crate::equalities::ComputedEqualities;
 use crate::error::{QueryError, Result};
 use crate::expressions::SqlExpressions;
+use crate::few::FewGroups;
 use crate::filters::physical_rules;
 use crate::joins::JoinsThatFit;
 use crate::query::Query;
@@ -207,6 +208,7 @@ impl Session {
             .with_optimizer_rule(Arc::new(SmallDecimals))
             .with_physical_optimizer_rules(rules)
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
+            .with_physical_optimizer_rule(Arc::new(FewGroups))
             .build();
         let context = SessionContext::new_with_state(state);
         let names =

@@ -7,8 +7,9 @@
 //! * [`compare`] – ranges of values to bits;
 //! * [`prefetch`] – a hint to the processor;
 //! * [`gather`] – codes to values; [`prefix`] – differences to values;
-//! * [`extent`] – smallest and largest value;
+//! * [`extent`] – smallest and largest value; [`sums`] – sums by group;
 //! * [`views`] – strings to Arrow views; [`symbols`] – codes to pieces of strings;
+//! * [`which`] – values to positions among a few;
 //! * [`alp`] – floats that were decimals; [`total_order`] – floats to bits.
 //!
 //! Every kernel is one plain loop, `inline(always)` into functions that differ only in the instructions they may use, so the
@@ -23,9 +24,11 @@ pub mod gather;
 pub mod level;
 pub mod prefetch;
 pub mod prefix;
+pub mod sums;
 pub mod symbols;
 pub mod total_order;
 pub mod views;
+pub mod which;
 pub mod widen;
 
 pub use level::Level;
