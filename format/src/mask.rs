@@ -1,6 +1,10 @@
 //! Selection masks: one bit a row.
 
+use std::ops::Range;
+
+use crate::kernels::compress::Selected;
 use crate::kernels::{Level, bits};
+use crate::limits::VECTOR_ROWS;
 
 /// A mask over rows, LSB first in 64-bit words; bits past `len` are zero.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -162,6 +166,39 @@ impl BitMask {
         bits::positions(level, &[head], first * 64, out);
         bits::positions(level, between, (first + 1) * 64, out);
         bits::positions(level, &[tail], (end - 1) / 64 * 64, out);
+    }
+}
+
+/// Which rows of a page are selected: bits of a unit's mask, of which the page's begin somewhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Selection<'m> {
+    mask: &'m BitMask,
+    first: usize,
+}
+
+impl<'m> Selection<'m> {
+    /// Of a page whose first row has bit `first`.
+    pub(crate) fn new(mask: &'m BitMask, first: usize) -> Self {
+        Self { mask, first }
+    }
+
+    /// Whether the bits of a vector are whole words.
+    pub(crate) fn is_by_vectors(self) -> bool {
+        self.first.is_multiple_of(64)
+    }
+
+    /// The bits of vector `v` of the page, none of rows outside `rows`.
+    pub(crate) fn of_vector(self, v: usize, rows: &Range<usize>) -> Selected {
+        let first = v * VECTOR_ROWS;
+        let (from, to) = (rows.start.saturating_sub(first), rows.end.saturating_sub(first));
+        let words = &self.mask.words[((self.first + first) / 64).min(self.mask.words.len())..];
+        std::array::from_fn(|i| {
+            let below = |row: usize| match row.saturating_sub(i * 64) {
+                bits @ 0..64 => (1u64 << bits) - 1,
+                _ => u64::MAX,
+            };
+            words.get(i).copied().unwrap_or(0) & below(to) & !below(from)
+        })
     }
 }
 

@@ -3,6 +3,8 @@
 //! A chunk's dictionary is a page of its own after the chunk's pages: the distinct values in the order of their first appearance, in
 //! whatever encoding suits them.
 
+use std::ops::Range;
+
 use arrow_buffer::Buffer;
 use deltalite_alloc::BufferPool;
 
@@ -14,6 +16,7 @@ use crate::error::{FormatError, Result};
 use crate::kernels::gather::gather_views;
 use crate::kernels::{Level, extent};
 use crate::limits::VECTOR_ROWS;
+use crate::mask::Selection;
 use crate::page::{NodeView, PageBuilder, PageView};
 use crate::phys::PhysType;
 use crate::predicate::leaf::IntPred;
@@ -178,6 +181,39 @@ impl<'a> Codes<'a> {
             rest = later;
         }
         Ok(())
+    }
+
+    /// As [`Codes::gather`], of the selected ones of `rows` as [`IntDecoder::decode_selected`] has them; false where that does not.
+    pub(crate) fn gather_selected(
+        &self,
+        rows: &Range<usize>,
+        selection: Selection<'_>,
+        values: &[u128],
+        out: &mut [u128],
+    ) -> Result<bool> {
+        match self.width {
+            1 => self.gather_selected_lanes::<u8>(rows, selection, values, out),
+            2 => self.gather_selected_lanes::<u16>(rows, selection, values, out),
+            _ => self.gather_selected_lanes::<u32>(rows, selection, values, out),
+        }
+    }
+
+    fn gather_selected_lanes<T>(
+        &self,
+        rows: &Range<usize>,
+        selection: Selection<'_>,
+        values: &[u128],
+        out: &mut [u128],
+    ) -> Result<bool>
+    where
+        T: crate::phys::Lane + super::int::OutInt,
+    {
+        let values = values.get(..self.distinct).ok_or_else(|| self.outside())?;
+        let mut codes = vec![T::from_u64(0); out.len()];
+        if !self.ints.decode_selected(rows, selection, &mut codes)? {
+            return Ok(false);
+        }
+        if gather_views(Level::current(), &codes, values, out) { Ok(true) } else { Err(self.outside()) }
     }
 
     /// Calls `each(row - start, code)` for `len` rows from `start` on; every code is below the number of values.

@@ -4,7 +4,7 @@
 //! * [`bitpack`] – FastLanes packing and unpacking of 1,024 values;
 //! * [`bits`] – bits of masks;
 //! * [`widen`] – from unpacked offsets to values of the output's type, and back;
-//! * [`compare`] – ranges of values to bits;
+//! * [`compare`] – ranges of values to bits; [`compress`] – values whose bits are set;
 //! * [`prefetch`] – a hint to the processor;
 //! * [`gather`] – codes to values; [`prefix`] – differences to values;
 //! * [`extent`] – smallest and largest value; [`sums`] – sums by group;
@@ -19,6 +19,7 @@ pub mod alp;
 pub mod bitpack;
 pub mod bits;
 pub mod compare;
+pub mod compress;
 pub mod extent;
 pub mod gather;
 pub mod level;

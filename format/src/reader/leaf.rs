@@ -2,6 +2,7 @@
 //!
 //! [`PageDecoder`] is a page opened; [`LeafBuilder`] collects ranges or single rows of pages, whatever blocks they come from.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::types::{ArrowPrimitiveType, Decimal128Type, Decimal256Type};
@@ -21,7 +22,7 @@ use crate::encoding::float::FloatDecoder;
 use crate::encoding::int::IntDecoder;
 use crate::encoding::wide::WideDecoder;
 use crate::error::{FormatError, Result};
-use crate::mask::BitMask;
+use crate::mask::{BitMask, Selection};
 use crate::page::PageView;
 use crate::phys::PhysType;
 use crate::schema::shape::StreamSpec;
@@ -231,6 +232,66 @@ impl<'p> LeafBuilder<'p> {
         self.append_values(page, n, &Rows::Range(start))
     }
 
+    /// Appends the selected ones of some rows of a page, of which there must be some; they are also given as `runs`: first row, counted among these
+    /// rows, and number. There must be room for all of them.
+    pub(crate) fn append_selected(
+        &mut self,
+        page: &PageDecoder<'_>,
+        rows: &Range<usize>,
+        selection: Selection<'_>,
+        runs: &[(usize, usize)],
+    ) -> Result<()> {
+        let (at, kept) = (self.filled, runs.iter().map(|(_, n)| n).sum());
+        if kept == rows.len() || !self.append_selected_values(page, rows, selection, at..at + kept)? {
+            self.append_range(page, rows.start, rows.len())?;
+            self.keep(at, runs);
+            return Ok(());
+        }
+        let validity =
+            page.validity.as_ref().map(|v| v.decode(rows.start, rows.len())).transpose()?.map(|all| {
+                let mut some = BooleanBufferBuilder::new(kept);
+                runs.iter().for_each(|(from, n)| some.append_buffer(&all.slice(*from, *n)));
+                some.finish()
+            });
+        self.append_nulls(kept, validity);
+        self.bytes_decoded += kept * self.width;
+        self.filled += kept;
+        Ok(())
+    }
+
+    /// Decodes nothing but the values of selected rows, if the page's encoding can.
+    fn append_selected_values(
+        &mut self,
+        page: &PageDecoder<'_>,
+        rows: &Range<usize>,
+        selection: Selection<'_>,
+        to: Range<usize>,
+    ) -> Result<bool> {
+        self.check(to.len())?;
+        let width = self.width;
+        match &page.values {
+            ValueDecoder::Bytes(d) => {
+                let mut data = std::mem::take(&mut self.data);
+                let views = &mut self.words()?.typed_mut::<u128>()[to];
+                let done = d.decode_selected(rows, selection, views, &mut data);
+                self.data = data;
+                done
+            }
+            ValueDecoder::Wide(d) if width == 16 => {
+                d.decode_i128_selected(rows, selection, &mut self.words()?.typed_mut()[to])
+            }
+            ValueDecoder::Int(d) => match width {
+                1 => d.decode_selected::<u8>(rows, selection, &mut self.words()?.typed_mut()[to]),
+                2 => d.decode_selected::<u16>(rows, selection, &mut self.words()?.typed_mut()[to]),
+                4 => d.decode_selected::<u32>(rows, selection, &mut self.words()?.typed_mut()[to]),
+                8 => d.decode_selected::<u64>(rows, selection, &mut self.words()?.typed_mut()[to]),
+                16 => d.decode_selected::<i128>(rows, selection, &mut self.words()?.typed_mut()[to]),
+                _ => Ok(false),
+            },
+            _ => Ok(false),
+        }
+    }
+
     /// Appends single rows of a page, ascending.
     pub(crate) fn append_rows(&mut self, page: &PageDecoder<'_>, rows: &[u32]) -> Result<()> {
         self.check(rows.len())?;
@@ -242,13 +303,8 @@ impl<'p> LeafBuilder<'p> {
         self.append_values(page, rows.len(), &Rows::Take(rows))
     }
 
-    /// Rows so far.
-    pub(crate) fn filled(&self) -> usize {
-        self.filled
-    }
-
     /// Of the rows from `first` on, keeps runs: first row, counted from there, and number.
-    pub(crate) fn keep(&mut self, first: usize, runs: &[(usize, usize)]) {
+    fn keep(&mut self, first: usize, runs: &[(usize, usize)]) {
         let kept: usize = runs.iter().map(|(_, len)| len).sum();
         if first + kept == self.filled {
             return;

@@ -13,6 +13,7 @@ use super::meta::PageRef;
 use crate::encoding::DecodeContext;
 use crate::encoding::dictionary::ChunkDictionary;
 use crate::error::{FormatError, Result};
+use crate::mask::{BitMask, Selection};
 use crate::schema::shape::StreamSpec;
 
 /// What the decoders of a stream borrow.
@@ -112,6 +113,46 @@ impl OpenStream {
     /// Appends rows `start..start + n` to a builder.
     pub(crate) fn append_range(&self, builder: &mut LeafBuilder<'_>, start: usize, n: usize) -> Result<()> {
         self.for_range(start, n, |_, page, at, rows| builder.append_range(page, at, rows))
+    }
+
+    /// Appends those of rows `start..start + n` that `mask` selects; they are also given as `runs`: first row, counted from `start`, and number.
+    pub(crate) fn append_selected(
+        &self,
+        builder: &mut LeafBuilder<'_>,
+        start: usize,
+        n: usize,
+        mask: &BitMask,
+        runs: &[(usize, usize)],
+    ) -> Result<()> {
+        self.cell.with_dependent(|owner, decoders| {
+            for (i, decoder) in decoders.iter().enumerate() {
+                let (first, end) = (self.firsts[i], self.firsts[i + 1]);
+                let (from, to) = (start.max(first), (start + n).min(end));
+                if from >= to {
+                    continue;
+                }
+                let selection = Selection::new(mask, first);
+                let rows = from - first..to - first;
+                let appended = if rows.len() == n {
+                    let page = decoder.as_ref().ok_or_else(|| self.missing(i))?;
+                    builder.append_selected(page, &rows, selection, runs)
+                } else {
+                    // The part of each run that lies in this page. One without any may not be there.
+                    let part = |&(run, len): &(usize, usize)| {
+                        let (a, b) = ((start + run).max(from), (start + run + len).min(to));
+                        (a < b).then(|| (a - from, b - a))
+                    };
+                    let runs: Vec<_> = runs.iter().filter_map(part).collect();
+                    if runs.is_empty() {
+                        continue;
+                    }
+                    let page = decoder.as_ref().ok_or_else(|| self.missing(i))?;
+                    builder.append_selected(page, &rows, selection, &runs)
+                };
+                appended.map_err(|e| e.with_place(None, owner.pages[i].0.offset))?;
+            }
+            Ok(())
+        })
     }
 
     /// Appends single rows, ascending; `scratch` is reused between calls.

@@ -408,7 +408,7 @@ impl UnitScan {
                     if selected > 0 {
                         let bits = BooleanBuffer::new(Buffer::from_slice_ref(mask.words()), start, n);
                         if let Some(chunks) = runs_of(&bits, selected) {
-                            return Ok(Some(self.window_of(start, &bits, selected, &chunks)?));
+                            return Ok(Some(self.window_of(start, &bits, mask, selected, &chunks)?));
                         }
                         let batch = self.window(start, n)?;
                         return Ok(Some(arrow_select::filter::filter_record_batch(
@@ -458,12 +458,13 @@ impl UnitScan {
         self.plan.batch(arrays, n, numbers)
     }
 
-    /// The selected rows of a window, of which most are: columns are decoded piece by piece, and each piece is moved together while it is in
-    /// the core's cache.
+    /// The selected rows of a window, of which most are: columns are decoded piece by piece. Of packed values only those selected are written;
+    /// others are moved together while they are in the core's cache.
     fn window_of(
         &mut self,
         start: usize,
         bits: &BooleanBuffer,
+        mask: &BitMask,
         selected: usize,
         chunks: &[Vec<(usize, usize)>],
     ) -> Result<RecordBatch> {
@@ -481,9 +482,7 @@ impl UnitScan {
                     for (i, runs) in chunks.iter().enumerate().filter(|(_, runs)| !runs.is_empty()) {
                         let at = i * CHUNK_ROWS;
                         let rows = CHUNK_ROWS.min(bits.len() - at);
-                        let before = builder.filled();
-                        stream.append_range(&mut builder, start + at, rows)?;
-                        builder.keep(before, runs);
+                        stream.append_selected(&mut builder, start + at, rows, mask, runs)?;
                     }
                     self.counts.bytes_decoded += builder.bytes_decoded() as u64;
                     builder.finish_early()?

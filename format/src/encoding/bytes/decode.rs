@@ -1,5 +1,7 @@
 //! Pages of byte strings back to Arrow views.
 
+use std::ops::Range;
+
 use arrow_buffer::Buffer;
 use deltalite_alloc::PoolBuffer;
 
@@ -10,6 +12,7 @@ use super::view::{INLINE_MAX, rebase, view_bytes, view_of, write_views};
 use crate::encoding::DecodeContext;
 use crate::encoding::bounds::{check_range, check_rows};
 use crate::error::{FormatError, Result};
+use crate::mask::Selection;
 use crate::page::{EncodingKind, NodeView};
 use crate::phys::PhysType;
 
@@ -120,6 +123,25 @@ impl<'a> BytesDecoder<'a> {
                 data.push(out.into_arrow());
                 Ok(())
             }
+        }
+    }
+
+    /// Decodes the selected ones of `rows`, one after another, where they have codes; false, and nothing is decoded, where all rows have to be
+    /// decoded for some.
+    ///
+    /// # Errors
+    /// As [`BytesDecoder::decode`].
+    pub(crate) fn decode_selected(
+        &self,
+        rows: &Range<usize>,
+        selection: Selection<'_>,
+        views: &mut [u128],
+        data: &mut Vec<Buffer>,
+    ) -> Result<bool> {
+        match &self.repr {
+            Repr::Constant { .. } if views.len() <= self.len => self.decode(0, views, data).map(|()| true),
+            Repr::Dictionary(d) => d.decode_selected(rows, selection, views, data),
+            Repr::Constant { .. } | Repr::Concat(_) => Ok(false),
         }
     }
 
@@ -234,18 +256,25 @@ pub(crate) fn decode_all(decoder: &BytesDecoder<'_>) -> Result<(Vec<u128>, Vec<B
     Ok((views, data))
 }
 
-/// Appends `from` to `data` if any of `views` needs it, and makes the views point there.
+/// Appends `from` to `data`, unless it was what was appended last, and makes the views point there.
 pub(super) fn append(views: &mut [u128], from: &[Buffer], data: &mut Vec<Buffer>) {
-    let by = data.len() as u32;
     if from.is_empty() {
         return;
     }
+    let same = |(a, b): (&Buffer, &Buffer)| a.as_ptr() == b.as_ptr() && a.len() == b.len();
+    let by = match data.len().checked_sub(from.len()) {
+        // The pieces of a window have one dictionary.
+        Some(last) if data[last..].iter().zip(from).all(same) => last,
+        _ => {
+            data.extend_from_slice(from);
+            data.len() - from.len()
+        }
+    };
     if by > 0 {
         for view in views {
-            *view = rebase(*view, by);
+            *view = rebase(*view, by as u32);
         }
     }
-    data.extend_from_slice(from);
 }
 
 /// The value of each view.

@@ -7,6 +7,7 @@
 //! ```
 
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use arrow_buffer::Buffer;
 
@@ -17,6 +18,7 @@ use crate::encoding::DecodeContext;
 use crate::encoding::dictionary::{ChunkDictionary, Codes, FLAG_SHARED};
 use crate::error::Result;
 use crate::limits::PAGE_VALUES_MAX;
+use crate::mask::Selection;
 use crate::native::BytesRef;
 use crate::page::NodeView;
 
@@ -77,6 +79,21 @@ impl<'a> DictionaryDecoder<'a> {
         self.codes.gather(start, values, views)?;
         append(views, buffers, data);
         Ok(())
+    }
+
+    pub(super) fn decode_selected(
+        &self,
+        rows: &Range<usize>,
+        selection: Selection<'_>,
+        views: &mut [u128],
+        data: &mut Vec<Buffer>,
+    ) -> Result<bool> {
+        let (values, buffers) = self.values()?;
+        if !self.codes.gather_selected(rows, selection, values, views)? {
+            return Ok(false);
+        }
+        append(views, buffers, data);
+        Ok(true)
     }
 
     pub(super) fn take(&self, rows: &[u32], views: &mut [u128], data: &mut Vec<Buffer>) -> Result<()> {

@@ -23,6 +23,7 @@ use super::test::{IntTest, fill, invert, or_ranges};
 use super::{OutInt, bit_width, bits_of, canonical};
 use crate::error::Result;
 use crate::kernels::bitpack::{lane_bits, pack, packed_words, unpack, unpack_one, word_of};
+use crate::kernels::compress::{Selected, compress};
 use crate::kernels::gather::pick;
 use crate::kernels::prefetch::prefetch_at;
 use crate::kernels::widen::{ExactDivisor, divide_exact, narrow, widen, widen_scaled};
@@ -268,6 +269,47 @@ impl<'a> BitPack<'a> {
     ) {
         let lanes = scratch.lanes::<L>();
         unpack(level, view.width, view.packed, lanes);
+        if self.factor == 1 {
+            widen(level, &lanes[..], view.reference, self.signed, out);
+        } else {
+            widen_scaled(level, &lanes[..], view.reference, self.factor, self.signed, out);
+        }
+    }
+
+    /// Decodes the rows of vector `v` that are selected, as many as `out` has; false where patches make it easier to decode all of them.
+    pub(super) fn decode_selected<O: OutInt>(
+        &self,
+        v: usize,
+        selected: &Selected,
+        out: &mut [O],
+        scratch: &mut Scratch,
+    ) -> Result<bool> {
+        let view = self.view(v)?;
+        if view.patches.1 > 0 {
+            return Ok(false);
+        }
+        match lane_bits(view.width) {
+            _ if view.width == 0 => out.fill(O::from_canonical(view.reference, self.signed)),
+            8 => self.unpack_selected::<u8, O>(&view, selected, out, scratch),
+            16 => self.unpack_selected::<u16, O>(&view, selected, out, scratch),
+            32 => self.unpack_selected::<u32, O>(&view, selected, out, scratch),
+            _ => self.unpack_selected::<u64, O>(&view, selected, out, scratch),
+        }
+        Ok(true)
+    }
+
+    /// Unpacks the whole vector, moves what is selected together while it is narrow, and widens that.
+    fn unpack_selected<L: Lane, O: OutInt>(
+        &self,
+        view: &VectorView<'a>,
+        selected: &Selected,
+        out: &mut [O],
+        scratch: &mut Scratch,
+    ) {
+        let level = Level::current();
+        let lanes = scratch.lanes::<L>();
+        unpack(level, view.width, view.packed, lanes);
+        compress(level, lanes, selected);
         if self.factor == 1 {
             widen(level, &lanes[..], view.reference, self.signed, out);
         } else {

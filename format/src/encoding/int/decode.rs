@@ -1,5 +1,7 @@
 //! Opens an integer node, and decodes, takes or tests its values.
 
+use std::ops::Range;
+
 use arrow_buffer::Buffer;
 
 use super::bitpack::BitPack;
@@ -14,9 +16,11 @@ use super::{OutInt, bits_of, extend};
 use crate::encoding::DecodeContext;
 use crate::error::{FormatError, Result};
 use crate::kernels::Level;
+use crate::kernels::compress::{Selected, compress};
 use crate::kernels::prefetch::prefetch_at;
 use crate::kernels::widen::widen;
 use crate::limits::VECTOR_ROWS;
+use crate::mask::Selection;
 use crate::page::{EncodingKind, NodeView};
 use crate::phys::PhysType;
 use crate::predicate::IntPred;
@@ -236,6 +240,82 @@ impl<'a> IntDecoder<'a> {
             Kind::Delta(d) => d.decode_vector(v, out, scratch),
             _ => self.decode_range(v * VECTOR_ROWS, out, scratch),
         }
+    }
+
+    /// Decodes the selected ones of `rows`, one after another. Of the vectors that have some, all rows are unpacked, but only these are widened
+    /// and written. False, and nothing is decoded, where whole frames have to be decompressed, or bits can't be told by the vector: then it is
+    /// better to decode all rows at once.
+    ///
+    /// # Errors
+    /// As [`IntDecoder::decode`]; also when `out` has not as many rows as are selected.
+    pub(crate) fn decode_selected<O: OutInt>(
+        &self,
+        rows: &Range<usize>,
+        selection: Selection<'_>,
+        out: &mut [O],
+    ) -> Result<bool> {
+        if self.in_frames() || !selection.is_by_vectors() {
+            return Ok(false);
+        }
+        self.check_output::<O>()?;
+        self.check_range(rows.start, rows.len())?;
+        let wrong = |out: usize| {
+            FormatError::invalid("decoding selected rows", format!("{out} values are left over or missing"))
+        };
+        let (mut scratch, mut rest) = (Scratch::new(), out);
+        for vector in rows.start / VECTOR_ROWS..rows.end.div_ceil(VECTOR_ROWS) {
+            let selected = selection.of_vector(vector, rows);
+            let count = selected.iter().map(|word| word.count_ones() as usize).sum();
+            if count > rest.len() {
+                return Err(wrong(count - rest.len()));
+            }
+            let (now, later) = rest.split_at_mut(count);
+            if count > 0 {
+                self.decode_vector_selected(vector, &selected, now, &mut scratch)?;
+            }
+            rest = later;
+        }
+        if rest.is_empty() { Ok(true) } else { Err(wrong(rest.len())) }
+    }
+
+    /// Whether single vectors are as dear as the frames they lie in.
+    fn in_frames(&self) -> bool {
+        match &self.kind {
+            Kind::Pcodec(_) => true,
+            Kind::Dictionary(d) => d.codes().in_frames(),
+            _ => false,
+        }
+    }
+
+    /// Decodes the rows of vector `v` that are selected; `out` has as many.
+    pub(super) fn decode_vector_selected<O: OutInt>(
+        &self,
+        v: usize,
+        selected: &Selected,
+        out: &mut [O],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let rows = (self.len() - v * VECTOR_ROWS).min(VECTOR_ROWS);
+        if out.len() == rows {
+            return self.decode_vector(v, out, scratch);
+        }
+        match &self.kind {
+            Kind::Constant(value) => {
+                out.fill(O::from_canonical(*value, self.signed));
+                return Ok(());
+            }
+            Kind::BitPack(b) if b.decode_selected(v, selected, out, scratch)? => return Ok(()),
+            Kind::Dictionary(d) => return d.decode_vector_selected(v, selected, out, scratch),
+            _ => {}
+        }
+        let mut values = scratch.take();
+        let done = self.decode_vector(v, &mut values[..rows], scratch);
+        if done.is_ok() {
+            compress(Level::current(), &mut values, selected);
+            widen_canonical(&values[..out.len()], self.signed, out);
+        }
+        scratch.give(values);
+        done
     }
 
     /// Asks for the memory that taking a row will read: worth it before rows of many pages are taken.

@@ -19,6 +19,7 @@ use crate::encoding::dictionary::{ChunkDictionary, FLAG_SHARED, encode_codes};
 use crate::encoding::{DecodeContext, EncodeOptions};
 use crate::error::{FormatError, Result};
 use crate::kernels::Level;
+use crate::kernels::compress::Selected;
 use crate::kernels::gather::gather;
 use crate::limits::{PAGE_VALUES_MAX, VECTOR_ROWS};
 use crate::page::{EncodingKind, NodeSpec, NodeView, PageBuilder};
@@ -139,6 +140,45 @@ impl<'a> Dictionary<'a> {
             }
             row += n;
             rest = later;
+        }
+        scratch.give(codes);
+        done
+    }
+
+    /// The codes.
+    pub(super) fn codes(&self) -> &IntDecoder<'a> {
+        &self.codes
+    }
+
+    /// Decodes the rows of vector `v` that are selected, as many as `out` has.
+    pub(super) fn decode_vector_selected<O: OutInt>(
+        &self,
+        v: usize,
+        selected: &Selected,
+        out: &mut [O],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let table = self.table(scratch)?;
+        match self.codes.ptype() {
+            PhysType::U8 => self.gather_selected::<u8, O>(table, v, selected, out, scratch),
+            PhysType::U16 => self.gather_selected::<u16, O>(table, v, selected, out, scratch),
+            _ => self.gather_selected::<u32, O>(table, v, selected, out, scratch),
+        }
+    }
+
+    fn gather_selected<C: Lane + OutInt, O: OutInt>(
+        &self,
+        table: &[u64],
+        v: usize,
+        selected: &Selected,
+        out: &mut [O],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let mut codes = scratch.take();
+        let lanes: &mut [C] = &mut bytemuck::cast_slice_mut(&mut codes[..])[..out.len()];
+        let mut done = self.codes.decode_vector_selected(v, selected, lanes, scratch);
+        if done.is_ok() && !gather(Level::current(), lanes, table, self.signed, out) {
+            done = Err(self.bad_code());
         }
         scratch.give(codes);
         done

@@ -8,6 +8,7 @@ use super::*;
 use crate::encoding::dictionary::ChunkDictionary;
 use crate::encoding::{DecodeContext, EncodeOptions, Profile};
 use crate::kernels::Level;
+use crate::mask::{BitMask, Selection};
 use crate::page::{EncodingKind, PageBuilder, PageView};
 use crate::predicate::IntPred;
 
@@ -68,6 +69,38 @@ fn check<T: Lane + OutInt>(values: &[T], ptype: PhysType, page: &Buffer, preds: 
             "{:?}",
             view.kinds()
         );
+    }
+    for (start, end, long, apart, before) in [
+        (0, n, 1, 1, 0),
+        (0, n, 100, 1, 64),
+        (n / 3, n, 30, 7, 128),
+        (1, n / 2, 1100, 900, 0),
+        (0, n, n, 1, 0),
+        (0, n, 63, 2, 1),
+    ] {
+        let (start, end) = (start.min(n), end.max(start.min(n)));
+        let rows: Vec<usize> = (start..end).filter(|row| row % (long + apart) < long).collect();
+        let mut mask = BitMask::ones(before + n + 100);
+        (start..end).for_each(|row| mask.fill(before + row, before + row + 1, row % (long + apart) < long));
+        let selection = Selection::new(&mask, before);
+        let mut out = vec![0i128; rows.len()];
+        if decoder.decode_selected(&(start..end), selection, &mut out).unwrap() {
+            assert_eq!(before % 64, 0);
+            assert!(
+                rows.iter().zip(&out).all(|(r, v)| *v == wide(values[*r], ptype)),
+                "{start}..{end} {long} {apart} {:?}",
+                view.kinds()
+            );
+            let mut out = vec![T::from_u64(0); rows.len()];
+            decoder.decode_selected(&(start..end), selection, &mut out).unwrap();
+            assert!(rows.iter().zip(&out).all(|(r, v)| *v == values[*r]));
+            let mut more = vec![0i128; rows.len() + 1];
+            assert!(decoder.decode_selected(&(start..end), selection, &mut more).is_err());
+            assert!(
+                rows.is_empty() || decoder.decode_selected(&(start..end), selection, &mut out[1..]).is_err()
+            );
+            assert!(decoder.decode_selected(&(0..n + 1), selection, &mut vec![0i128; n + 1]).is_err());
+        }
     }
     for pred in preds {
         for start in (0..n).step_by(1024).chain([64, 960, 1088]).filter(|s| *s < n) {

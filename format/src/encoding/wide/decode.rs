@@ -1,5 +1,7 @@
 //! Reads wide integers: ranges, rows, tests.
 
+use std::ops::Range;
+
 use arrow_buffer::{Buffer, i256};
 use bytemuck::cast_slice;
 
@@ -10,6 +12,7 @@ use crate::encoding::int::IntDecoder;
 use crate::error::{FormatError, Result};
 use crate::kernels::total_order::mask_of;
 use crate::limits::VECTOR_ROWS;
+use crate::mask::Selection;
 use crate::page::{EncodingKind, NodeView};
 use crate::phys::PhysType;
 use crate::predicate::leaf::IntPred;
@@ -133,6 +136,26 @@ impl<'a> WideDecoder<'a> {
             return one.decode(start, out);
         }
         self.decode(start, out)
+    }
+
+    /// Decodes the selected ones of `rows` of a node of [`PhysType::I128`] whose values fit 64 bits; false, and nothing is decoded, of
+    /// others.
+    ///
+    /// # Errors
+    /// As [`WideDecoder::decode_i128`].
+    pub(crate) fn decode_i128_selected(
+        &self,
+        rows: &Range<usize>,
+        selection: Selection<'_>,
+        out: &mut [i128],
+    ) -> Result<bool> {
+        match &self.form {
+            Form::Words(words) if words.len() == 1 => {
+                self.check_type::<i128>()?;
+                words[0].decode_selected(rows, selection, out)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Decodes rows `start..start + out.len()` of a node of [`PhysType::I256`].
