@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt32Type, UInt64Type};
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
 use datafusion::datasource::source::DataSourceExec;
@@ -310,10 +310,9 @@ impl Work {
                     .map(|(f, name)| Field::new(name, f.data_type().clone(), true))
                     .collect::<Vec<_>>();
                 let named = RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec());
-                assigned(
-                    &named.map_err(|source| TableError::Compute { what: "inserting rows", source })?,
-                    &types,
-                )
+                let named = named.map_err(|source| TableError::Compute { what: "inserting rows", source })?;
+                let all: Vec<usize> = (0..named.num_columns()).collect();
+                assigned(&named, &all, &types)
             });
             count(txn.insert(renamed)?)
         })
@@ -377,21 +376,16 @@ impl Work {
                 Some(predicate) => txn.read_where(&predicate)?,
                 None => txn.read_whole_table(),
             }
-            let mut places = Places::default();
             let types = txn.snapshot().schema().clone();
-            let changed = self.batches(query.into_stream()?).map(|batch| {
-                let batch = batch.map_err(into_table)?;
-                places.add(&batch, true).map_err(into_table)?;
-                let rows = batch.project(&(2..batch.num_columns()).collect::<Vec<_>>());
-                assigned(
-                    &rows.map_err(|source| TableError::Compute { what: "changing rows", source })?,
-                    &types,
-                )
-            });
-            // Rows are deleted first, so that changed ones may keep their keys.
-            let changed = changed.collect::<Result<Vec<_>, TableError>>()?;
+            let (mut places, mut writer) = (Places::default(), txn.writer()?);
+            for batch in self.batches(query.into_stream()?) {
+                let batch = batch?;
+                places.add(&batch, true)?;
+                let becomes: Vec<usize> = (2..batch.num_columns()).collect();
+                writer.write_changed(&assigned(&batch, &becomes, &types)?)?;
+            }
             let rows = places.delete(txn, &target.relation)?;
-            txn.insert_changed(changed.into_iter().map(Ok))?;
+            txn.add(writer)?;
             txn.count("numUpdatedRows", rows);
             count(rows)
         })
@@ -409,42 +403,37 @@ impl Work {
         let on = merge.on.to_string();
         change(&self.session, &name, &self.stop, "MERGE", ("predicate", &on), |txn| {
             let target = self.target(txn, &name, alias)?;
-            let (sql, actions) = merge_query(txn, &target, merge, &source_alias)?;
+            let (sql, clauses) = merge_query(txn, &target, merge, &source_alias)?;
             let (_, query) = self.plan(&sql)?;
             txn.read_whole_table();
             let types = txn.snapshot().schema().clone();
-            let (mut places, mut changed, mut new) = (Places::default(), Vec::new(), Vec::new());
+            let (mut places, mut writer) = (Places::default(), txn.writer()?);
             for batch in self.batches(query.into_stream()?) {
                 let batch = batch?;
-                let which = batch.column(2).as_primitive::<Int32Type>().clone();
-                let part = |wanted: Action| -> Result<RecordBatch> {
-                    let keep = which.iter().map(|n| {
-                        Some(n.and_then(|n| actions.get((n as usize).checked_sub(1)?)) == Some(&wanted))
-                    });
-                    datafusion::arrow::compute::filter_record_batch(&batch, &keep.collect())
-                        .map_err(|e| QueryError::Engine(e.to_string()))
-                };
-                let columns: Vec<usize> = (3..batch.num_columns()).collect();
-                let rows = |part: &RecordBatch| {
-                    let rows = part.project(&columns).map_err(|e| QueryError::Engine(e.to_string()))?;
-                    Ok::<_, QueryError>(assigned(&rows, &types)?)
-                };
-                let (updated, deleted, inserted) =
-                    (part(Action::Update)?, part(Action::Delete)?, part(Action::Insert)?);
-                places.add(&updated, true)?;
-                places.add(&deleted, true)?;
-                // Where no clause inserts, there are no columns to insert.
-                changed.extend((updated.num_rows() > 0).then(|| rows(&updated)).transpose()?);
-                new.extend((inserted.num_rows() > 0).then(|| rows(&inserted)).transpose()?);
+                let applies = batch.column(2).as_primitive::<Int32Type>();
+                for (number, clause) in (1..).zip(&clauses) {
+                    let keep: BooleanArray = applies.iter().map(|n| Some(n == Some(number))).collect();
+                    if keep.true_count() == 0 {
+                        continue;
+                    }
+                    let rows = datafusion::arrow::compute::filter_record_batch(&batch, &keep)
+                        .map_err(|e| QueryError::Engine(e.to_string()))?;
+                    if clause.action != Action::Insert {
+                        places.add(&rows, true)?;
+                    }
+                    match clause.action {
+                        Action::Delete => {}
+                        Action::Update => writer.write_changed(&assigned(&rows, &clause.columns, &types)?)?,
+                        Action::Insert => writer.write(&assigned(&rows, &clause.columns, &types)?)?,
+                    }
+                }
             }
-            let updated: u64 = changed.iter().map(|b| b.num_rows() as u64).sum();
             let gone = places.delete(txn, &target.relation)?;
-            txn.insert_changed(changed.into_iter().map(Ok))?;
-            let inserted = txn.insert(new.into_iter().map(Ok))?;
-            txn.count("numTargetRowsUpdated", updated);
-            txn.count("numTargetRowsDeleted", gone.saturating_sub(updated));
-            txn.count("numTargetRowsInserted", inserted);
-            count(gone + inserted)
+            let added = txn.add(writer)?;
+            txn.count("numTargetRowsUpdated", added.changed);
+            txn.count("numTargetRowsDeleted", gone.saturating_sub(added.changed));
+            txn.count("numTargetRowsInserted", added.new);
+            count(gone + added.new)
         })
     }
 }
@@ -491,14 +480,14 @@ pub(crate) fn into_table(error: QueryError) -> TableError {
     }
 }
 
-/// Values as a statement assigns them to columns: rounded to a decimal's digits, cut to a time's precision. What would not fit at all, and
+/// Some columns' values as a statement assigns them to columns of the table: rounded to a decimal's digits, cut to a time's precision. What would not fit at all, and
 /// fractions of whole numbers, are for the table to refuse.
-fn assigned(rows: &RecordBatch, table: &Schema) -> Result<RecordBatch, TableError> {
+fn assigned(rows: &RecordBatch, columns: &[usize], table: &Schema) -> Result<RecordBatch, TableError> {
     use DataType::{Date32, Date64, Decimal128, Float16, Float32, Float64, Timestamp};
     let wrong = |source| TableError::Compute { what: "assigning values to columns", source };
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let given = rows.schema();
-    let columns = given.fields().iter().zip(rows.columns()).map(|(field, array)| {
+    let columns = columns.iter().map(|at| (&given.fields()[*at], rows.column(*at))).map(|(field, array)| {
         let Ok(column) = table.field_with_name(field.name()) else {
             return Ok((field.clone(), array.clone()));
         };
@@ -628,13 +617,20 @@ enum Action {
     Insert,
 }
 
+/// A clause of a MERGE, and the columns of the query that it gives values to: columns that it leaves out are the table's to fill.
+#[derive(Debug)]
+struct Clause {
+    action: Action,
+    columns: Vec<usize>,
+}
+
 /// The query that yields, for each row that a MERGE looks at, where it is, which clause applies, and what it becomes.
 fn merge_query(
     txn: &OptimisticTransaction,
     target: &Target,
     merge: &Merge,
     source: &str,
-) -> Result<(String, Vec<Action>)> {
+) -> Result<(String, Vec<Clause>)> {
     const PRESENT: &str = "__present";
     let t = &target.alias;
     let in_target = format!("{t}.{ROW_COLUMN} IS NOT NULL");
@@ -701,11 +697,13 @@ fn merge_query(
     let cases: String =
         conditions.iter().enumerate().map(|(n, c)| format!(" WHEN {c} THEN {}", n + 1)).collect();
     let mut columns = String::new();
-    for name in all.iter().filter(|name| values.iter().any(|v| v.contains_key(*name))) {
+    let named: Vec<&String> =
+        all.iter().filter(|name| values.iter().any(|v| v.contains_key(*name))).collect();
+    for name in &named {
         let cases: String = conditions
             .iter()
             .zip(&values)
-            .map(|(c, v)| format!(" WHEN {c} THEN {}", v.get(name).map_or("NULL", String::as_str)))
+            .map(|(c, v)| format!(" WHEN {c} THEN {}", v.get(*name).map_or("NULL", String::as_str)))
             .collect();
         columns.push_str(&format!(", CASE{cases} END AS {}", quoted(name)));
     }
@@ -727,5 +725,11 @@ fn merge_query(
         target = target.from(),
         on = merge.on,
     );
-    Ok((sql, actions))
+    // After where a row is, and which clause applies.
+    let columns_of = |values: &HashMap<String, String>| -> Vec<usize> {
+        named.iter().zip(3..).filter(|(name, _)| values.contains_key(**name)).map(|(_, at)| at).collect()
+    };
+    let clauses = actions.into_iter().zip(&values);
+    let clauses = clauses.map(|(action, values)| Clause { action, columns: columns_of(values) });
+    Ok((sql, clauses.collect()))
 }

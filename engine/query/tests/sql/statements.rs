@@ -118,6 +118,44 @@ async fn merges_do_what_their_clauses_say() {
     assert_eq!(lines(&s, "SELECT id, n FROM t ORDER BY id").await, ["1|1", "2|2", "5|5"]);
 }
 
+/// Each clause of a MERGE gives values to its own columns, and keys are compared over all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn merges_fill_what_a_clause_leaves_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(
+        &s,
+        "CREATE TABLE t (id INT PRIMARY KEY, n BIGINT GENERATED ALWAYS AS IDENTITY, v VARCHAR DEFAULT 'none', w INT, \
+         twice INT GENERATED ALWAYS AS (w * 2))",
+    )
+    .await;
+    lines(&s, "INSERT INTO t (id, v, w) VALUES (1, 'a', 10), (2, 'b', 20), (3, 'c', 30)").await;
+    let merge = "MERGE INTO t USING (VALUES (1, 'new'), (4, 'four'), (5, 'five')) AS s(id, v) ON t.id = s.id \
+                 WHEN MATCHED THEN UPDATE SET v = s.v, w = t.w + 1 \
+                 WHEN NOT MATCHED AND s.id = 5 THEN INSERT (id, w) VALUES (s.id, 50) \
+                 WHEN NOT MATCHED THEN INSERT (id, v) VALUES (s.id, s.v)";
+    assert_eq!(lines(&s, merge).await, ["3"]);
+    assert_eq!(
+        lines(&s, "SELECT id, v, w, twice FROM t ORDER BY id").await,
+        ["1|new|11|22", "2|b|20|40", "3|c|30|60", "4|four||", "5|none|50|100"]
+    );
+    assert_eq!(lines(&s, "SELECT count(DISTINCT n), count(n) FROM t").await, ["5|5"]);
+    assert_eq!(lines(&s, "SELECT n FROM t WHERE id <= 3 ORDER BY id").await, ["1", "2", "3"]);
+    // Keys of changed rows may change places; one that is there, or comes twice, is refused, and nothing is changed.
+    lines(&s, "UPDATE t SET id = 3 - id WHERE id <= 2").await;
+    assert_eq!(lines(&s, "SELECT id, v FROM t WHERE id <= 2 ORDER BY id").await, ["1|b", "2|new"]);
+    for merge in [
+        "MERGE INTO t USING (VALUES (1), (100)) AS s(id) ON t.id = s.id \
+         WHEN MATCHED THEN UPDATE SET id = 100 WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)",
+        "MERGE INTO t USING (VALUES (100), (100)) AS s(id) ON t.id = s.id WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)",
+        "MERGE INTO t USING (VALUES (1)) AS s(id) ON t.id = s.id WHEN MATCHED THEN UPDATE SET id = 2",
+    ] {
+        assert_eq!(try_lines(&s, merge).await.unwrap_err().code(), "DL-0619", "{merge}");
+    }
+    assert_eq!(lines(&s, "SELECT id FROM t ORDER BY id").await, ["1", "2", "3", "4", "5"]);
+    assert!(lines(&s, "VERIFY t ROWS").await[0].starts_with("intact"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_are_made_and_changed() {
     let folder = tempfile::tempdir().unwrap();

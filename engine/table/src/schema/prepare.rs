@@ -25,7 +25,7 @@ const COLUMNS_SHOWN: usize = 8;
 pub type TakeIdentity<'a> = dyn FnMut(&str, u64) -> Result<i64> + 'a;
 
 /// Brings rows to a table's columns: by name, losslessly, with defaults, generated and identity values; and checks them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Preparer {
     schema: TableSchema,
     stored: SchemaRef,
@@ -34,7 +34,7 @@ pub struct Preparer {
 }
 
 /// What rows without a column get in it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Source {
     Null,
     Required,

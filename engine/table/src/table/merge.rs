@@ -10,6 +10,7 @@ use deltalite_format::predicate::Predicate;
 use super::DeltaLiteTable;
 use super::delete::ROW;
 use super::keys::KeyEncoder;
+use super::rows::RowWriter;
 use super::run::builder_future;
 use super::transaction::Outcome;
 use super::write::{one, row_numbers};
@@ -148,7 +149,7 @@ impl MergeRows {
         }
         let mut met = vec![false; source.num_rows()];
         txn.read_whole_table();
-        let mut changed: Vec<RecordBatch> = Vec::new();
+        let mut writer = txn.writer()?;
         let columns: Vec<&str> = match &self.matched {
             Matched::UpdateAll => source.schema_ref().fields().iter().map(|f| f.name().as_str()).collect(),
             Matched::Update(columns) => columns.iter().map(String::as_str).collect(),
@@ -206,20 +207,22 @@ impl MergeRows {
                 }
             }
             if !updated.is_empty() {
-                changed.extend(updated_rows(&base, &file, source, &updated, &columns)?);
+                write_updated(&mut writer, &base, &file, source, &updated, &columns)?;
             }
             if !gone.is_empty() {
                 txn.delete_rows(&file, &gone)?;
             }
         }
-        let updated = txn.insert_changed(changed.into_iter().map(Ok))?;
-        txn.count("numTargetRowsUpdated", updated);
         if self.insert {
             let new: Vec<u32> = (0..source.num_rows()).filter(|r| !met[*r]).map(|r| r as u32).collect();
             let rows = arrow_select::take::take_record_batch(source, &UInt32Array::from(new))
                 .map_err(TableError::compute("taking the rows to be added"))?;
-            let inserted = txn.insert([Ok(rows)])?;
-            txn.count("numTargetRowsInserted", inserted);
+            writer.write(&rows)?;
+        }
+        let added = txn.add(writer)?;
+        txn.count("numTargetRowsUpdated", added.changed);
+        if self.insert {
+            txn.count("numTargetRowsInserted", added.new);
         }
         txn.count("numSourceRows", source.num_rows() as u64);
         let on = self.on.join(", ");
@@ -253,17 +256,17 @@ fn mask(predicate: Option<&Predicate>, batch: &RecordBatch) -> Result<BooleanArr
     Ok((0..batch.num_rows()).map(|row| Some(found.get(row))).collect())
 }
 
-/// Rows of a file as they become: `(row of the file, row of the source)`, in the file's order.
-fn updated_rows(
+/// Writes rows of a file as they become: `(row of the file, row of the source)`, in the file's order.
+fn write_updated(
+    writer: &mut RowWriter,
     base: &Arc<super::TableSnapshot>,
     file: &super::TableFile,
     source: &RecordBatch,
     updated: &[(u64, u32)],
     columns: &[&str],
-) -> Result<Vec<RecordBatch>> {
+) -> Result<()> {
     let wanted: Rows = updated.iter().map(|(row, _)| *row).collect();
     let mut next = updated.iter();
-    let mut out = Vec::new();
     for batch in base.scan().row_numbers(ROW).of_files(one(file))? {
         let mut batch = batch?;
         let keep: BooleanArray = row_numbers(&batch).map(|n| Some(wanted.contains(n))).collect();
@@ -293,9 +296,9 @@ fn updated_rows(
                 Ok((field.name().clone(), fit(&array, field)?, true))
             })
             .collect::<Result<Vec<(String, ArrayRef, bool)>>>()?;
-        out.push(
-            RecordBatch::try_from_iter_with_nullable(arrays).map_err(TableError::compute("changing rows"))?,
-        );
+        let rows =
+            RecordBatch::try_from_iter_with_nullable(arrays).map_err(TableError::compute("changing rows"))?;
+        writer.write_changed(&rows)?;
     }
-    Ok(out)
+    Ok(())
 }

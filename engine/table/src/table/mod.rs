@@ -1,7 +1,7 @@
 //! Tables: what people use.
 //!
 //! * [`context`] – the process that tables are opened in; `core` – what handles of a table share; [`pins`] – versions being read;
-//! * [`snapshot`] – a version; [`scan`] – reading it; [`transaction`] – writing the next; [`run`] – waiting, and running again;
+//! * [`snapshot`] – a version; [`scan`] – reading it; [`transaction`] – writing the next; [`rows`] – its rows; [`run`] – waiting, and running again;
 //! * [`create`] – new tables; [`lifecycle`] – tables that are not there yet, or not any more; [`write`](mod@write) – append and overwrite; [`delete`], [`update`], [`merge`] – changing rows;
 //! * [`alter`] – columns, properties, constraints; [`keys`], [`identity`] – enforced keys, identity columns;
 //! * [`optimize`], [`cluster`] – fewer, ordered files; [`vacuum`] – removing files that nothing reads; [`retention`] – and old versions of the log;
@@ -22,6 +22,7 @@ pub mod merge;
 pub mod optimize;
 pub(crate) mod pins;
 pub mod retention;
+pub mod rows;
 pub(crate) mod run;
 pub mod scan;
 pub mod snapshot;
@@ -37,6 +38,7 @@ use arrow_schema::SchemaRef;
 use parking_lot::Mutex;
 
 pub use context::TableContext;
+pub use rows::{RowWriter, RowsAdded};
 pub use scan::{AsyncTableStream, TableScan, TableStream};
 pub use snapshot::{TableFile, TableSnapshot};
 pub use transaction::{OptimisticTransaction, Outcome, Savepoint};

@@ -1,30 +1,27 @@
 //! A transaction on a table: reads one version, gathers what to write, commits on top of what others have committed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use deltalite_format::WriterOptions;
 use deltalite_format::predicate::Predicate;
 
 use super::core::Core;
-use super::identity;
-use super::keys::{AddedKeys, Keys};
+use super::keys::Keys;
 use super::lifecycle::Made;
 use super::snapshot::{TableFile, TableSnapshot};
-use super::update::changed_tag;
 use crate::commit::queue::row_id_high_water;
 use crate::commit::together::{Member, commit_together};
 use crate::commit::{Committed, Pending};
+use crate::data::Written;
 use crate::data::writer::{NewFiles, WriteAs};
-use crate::data::{DataWriter, Written};
 use crate::deletion_vector::{VectorFile, inline};
 use crate::error::{Result, TableError};
 use crate::log::action::{Add, CommitInfo, DomainMetadata, Metadata, Protocol, StringMap, Txn};
 use crate::log::limits::INLINE_DATA_BYTES_MAX;
 use crate::partition::Partitioning;
-use crate::schema::{Preparer, TableSchema};
+use crate::schema::TableSchema;
 use crate::txn::actions::actions_of;
 use crate::txn::sets::{DomainWrite, RowDelete, WriteSet};
 use crate::txn::{Columns, Isolation, Removal, RowMap, Rows, Transaction};
@@ -74,10 +71,10 @@ impl Outcome {
 /// ```
 #[derive(Debug)]
 pub struct OptimisticTransaction {
-    base: Arc<TableSnapshot>,
+    pub(super) base: Arc<TableSnapshot>,
     /// What its statements read: the base, and on it what those before have written.
-    seen: Arc<TableSnapshot>,
-    txn: Transaction,
+    pub(super) seen: Arc<TableSnapshot>,
+    pub(super) txn: Transaction,
     info: CommitInfo,
     files: NewFiles,
     /// Deletion vectors that only its own statements read.
@@ -87,10 +84,10 @@ pub struct OptimisticTransaction {
     folders: BTreeSet<PathBuf>,
     metrics: BTreeMap<&'static str, u64>,
     /// The schema and partitioning that rows are written with: new ones once this transaction has changed them.
-    schema: TableSchema,
+    pub(super) schema: TableSchema,
     partitioning: Partitioning,
-    configuration: StringMap,
-    keys: Option<Keys>,
+    pub(super) configuration: StringMap,
+    pub(super) keys: Option<Arc<Keys>>,
 }
 
 impl OptimisticTransaction {
@@ -113,7 +110,7 @@ impl OptimisticTransaction {
             scratch: NewFiles::new(base.core.clone()),
             made: None,
             seen: base.clone(),
-            keys: Keys::of_table(&base)?,
+            keys: Keys::of_table(&base)?.map(Arc::new),
             schema: base.schema.clone(),
             partitioning: base.partitioning.clone(),
             configuration,
@@ -156,7 +153,7 @@ impl OptimisticTransaction {
         let sealed = self.base.log.seal(self.info.clone(), actions)?;
         let pin = core.pins.pin(self.base.version())?;
         self.seen = TableSnapshot::new(core.clone(), sealed.snapshot().clone(), pin)?;
-        self.keys = Keys::of_table(&self.seen)?;
+        self.keys = Keys::of_table(&self.seen)?.map(Arc::new);
         Ok(())
     }
 
@@ -246,59 +243,6 @@ impl OptimisticTransaction {
         } else if let Some(known) = self.txn.reads.rows.get_mut(path) {
             *known |= rows;
         }
-    }
-
-    /// Appends rows, brought to the table's columns. Returns how many.
-    ///
-    /// # Errors
-    /// When rows don't fit the columns or break a constraint, or writing fails; the transaction must be dropped then.
-    pub fn insert(&mut self, batches: impl IntoIterator<Item = Result<RecordBatch>>) -> Result<u64> {
-        self.insert_rows(batches, false)
-    }
-
-    /// As [`OptimisticTransaction::insert`], of rows that were in the table and are changed: they keep the values that count by themselves.
-    ///
-    /// # Errors
-    /// As [`OptimisticTransaction::insert`].
-    pub fn insert_changed(&mut self, batches: impl IntoIterator<Item = Result<RecordBatch>>) -> Result<u64> {
-        self.insert_rows(batches, true)
-    }
-
-    fn insert_rows(
-        &mut self,
-        batches: impl IntoIterator<Item = Result<RecordBatch>>,
-        changed: bool,
-    ) -> Result<u64> {
-        let mut preparer =
-            Preparer::new(&self.schema, &self.configuration, self.base.core.context.expressions.as_ref())?;
-        let mut writer = DataWriter::new(self.base.core.clone(), self.write_as()?);
-        if changed {
-            preparer = preparer.of_changed_rows();
-            writer = writer.tagged(changed_tag());
-        }
-        let base = self.seen.clone();
-        let mut identity = |column: &str, rows: u64| identity::take(&base, column, rows);
-        let mut added = self.keys.as_ref().map(|_| AddedKeys::default());
-        for batch in batches {
-            let rows = preparer.prepare(&batch?, &mut identity)?;
-            if let (Some(keys), Some(added)) = (&self.keys, &mut added) {
-                keys.gather(&rows, added)?;
-            }
-            writer.write(&rows)?;
-        }
-        let written = writer.finish()?;
-        if let (Some(keys), Some(added)) = (&self.keys, added) {
-            let writes = &self.txn.writes;
-            let of_known = writes.deletes.iter().map(|(path, d)| (&**path, &d.rows));
-            let of_new = writes.deleted_in_adds.iter().map(|(path, rows)| (&**path, rows));
-            let deleted: HashMap<&str, &Rows> = of_known.chain(of_new).collect();
-            keys.check(&self.seen, &added, &deleted, &self.txn.writes.removes)?;
-            self.txn.writes.keys.extend(added.into_keys());
-        }
-        self.txn.writes.columns = Columns::All;
-        let rows = written.rows;
-        self.add_written(written)?;
-        Ok(rows)
     }
 
     /// Takes in files.
@@ -449,7 +393,7 @@ impl OptimisticTransaction {
 
     /// After every row was removed and the metadata set: rows that are inserted have the new table's key.
     pub(super) fn keys_of_replaced(&mut self) -> Result<()> {
-        self.keys = Keys::of_replaced(&self.schema, &self.configuration)?;
+        self.keys = Keys::of_replaced(&self.schema, &self.configuration)?.map(Arc::new);
         Ok(())
     }
 

@@ -100,8 +100,11 @@ impl UpdateRows {
             if let Some(predicate) = &self.predicate {
                 scan = scan.filter(predicate.clone());
             }
-            let changed = scan.execute()?.map(|batch| assignments.apply(&batch?));
-            let rows = txn.insert_changed(changed)?;
+            let mut writer = txn.writer()?;
+            for batch in scan.execute()? {
+                writer.write_changed(&assignments.apply(&batch?)?)?;
+            }
+            let rows = txn.add(writer)?.changed;
             txn.count("numUpdatedRows", rows);
             txn.commit("UPDATE", [("predicate", text.as_str())])
         })
