@@ -19,6 +19,7 @@ use deltalite_remote::Address;
 use deltalite_remote::protocol::At as RemoteAt;
 use deltalite_shard::scan::DataFile;
 use deltalite_table::log::LOG_FOLDER;
+use deltalite_table::table::TableSnapshot;
 use deltalite_table::{DeltaLiteTable, TableContext, TableError, Version};
 use parking_lot::{Mutex, RwLock};
 
@@ -191,6 +192,14 @@ impl Names {
                 name,
             )),
             opened => Ok(opened?),
+        }
+    }
+
+    /// A table as the next statement that writes it sees it.
+    pub(crate) fn snapshot_of(&self, name: &str) -> Result<Arc<TableSnapshot>> {
+        match self.transaction.snapshot(&self.path_of(name)?, || self.open_table(name))? {
+            Some(snapshot) => Ok(snapshot),
+            None => Ok(self.open_table(name)?.snapshot()),
         }
     }
 

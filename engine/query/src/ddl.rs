@@ -19,7 +19,10 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use deltalite_format::predicate::Predicate;
 use deltalite_table::log::LOG_FOLDER;
 use deltalite_table::schema::change::Position;
-use deltalite_table::schema::{CURRENT_DEFAULT, GENERATION_EXPRESSION, IDENTITY_START, IDENTITY_STEP};
+use deltalite_table::schema::{
+    CONSTRAINT_PREFIX, CURRENT_DEFAULT, GENERATION_EXPRESSION, IDENTITY_START, IDENTITY_STEP,
+};
+use deltalite_table::table::TableSnapshot;
 use deltalite_table::table::alter::Change;
 use deltalite_table::{DeltaLiteTable, OptimisticTransaction, Version};
 
@@ -353,14 +356,14 @@ async fn create_table(
         }
         _ => columns(session, &create.columns, shown).await?,
     };
-    let key = key(&create)?;
-    let schema = with_key_not_null(&schema, &key, &create);
+    let keys = keys(&create)?;
+    let schema = with_key_not_null(&schema, &keys);
     let mut new = DeltaLiteTable::create(&path, &schema).context(names.context()).partition_by(partition_by);
     for (name, condition) in checks(&create) {
         new = new.constraint(name, condition);
     }
-    if !key.is_empty() {
-        new = new.key(key);
+    for key in keys {
+        new = new.key(key.columns);
     }
     for option in understood::properties(&create) {
         let SqlOption::KeyValue { key, value } = option else {
@@ -430,10 +433,10 @@ async fn rows_of(session: &Session, create: &CreateTable, shown: &str) -> Result
 }
 
 /// Columns of a primary key are not null.
-fn with_key_not_null(schema: &SchemaRef, key: &[String], create: &CreateTable) -> SchemaRef {
-    let primary = create.constraints.iter().any(|c| matches!(c, TableConstraint::PrimaryKey(_)));
+fn with_key_not_null(schema: &SchemaRef, keys: &[Key]) -> SchemaRef {
+    let primary = |name: &String| keys.iter().any(|key| key.primary && key.columns.contains(name));
     let fields = schema.fields().iter().map(|field| {
-        let nullable = field.is_nullable() && !(primary && key.contains(field.name()));
+        let nullable = field.is_nullable() && !primary(field.name());
         field.as_ref().clone().with_nullable(nullable)
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
@@ -499,13 +502,24 @@ fn checks(create: &CreateTable) -> Vec<(String, String)> {
     all.map(|(at, (name, sql))| (name.unwrap_or_else(|| format!("check_{at}")), sql)).collect()
 }
 
-/// The columns of the primary key, or else of those that are unique together; there is one key.
-fn key(create: &CreateTable) -> Result<Vec<String>> {
-    let mut keys: Vec<(bool, Vec<String>)> = Vec::new();
+/// A `PRIMARY KEY` or `UNIQUE`.
+struct Key {
+    primary: bool,
+    columns: Vec<String>,
+}
+
+/// The keys of a new table, each once.
+fn keys(create: &CreateTable) -> Result<Vec<Key>> {
+    let mut keys: Vec<Key> = Vec::new();
+    let mut add =
+        |primary: bool, columns: Vec<String>| match keys.iter_mut().find(|key| key.columns == columns) {
+            Some(known) => known.primary |= primary,
+            None => keys.push(Key { primary, columns }),
+        };
     for constraint in &create.constraints {
         match constraint {
-            TableConstraint::PrimaryKey(key) => keys.push((true, key_columns(&key.columns))),
-            TableConstraint::Unique(key) => keys.push((false, key_columns(&key.columns))),
+            TableConstraint::PrimaryKey(key) => add(true, key_columns(&key.columns)),
+            TableConstraint::Unique(key) => add(false, key_columns(&key.columns)),
             TableConstraint::Check(_) => {}
             other => return Err(QueryError::NotSupported(format!("the constraint {other}"))),
         }
@@ -513,18 +527,48 @@ fn key(create: &CreateTable) -> Result<Vec<String>> {
     for def in &create.columns {
         for option in &def.options {
             match &option.option {
-                ColumnOption::PrimaryKey(_) => keys.push((true, vec![ident(&def.name)])),
-                ColumnOption::Unique(_) => keys.push((false, vec![ident(&def.name)])),
+                ColumnOption::PrimaryKey(_) => add(true, vec![ident(&def.name)]),
+                ColumnOption::Unique(_) => add(false, vec![ident(&def.name)]),
                 _ => {}
             }
         }
     }
-    if keys.len() > 1 {
+    if keys.iter().filter(|key| key.primary).count() > 1 {
         return Err(QueryError::NotSupported(
-            "more than one key: a table has one PRIMARY KEY or UNIQUE".to_owned(),
+            "more than one PRIMARY KEY: a table has one, and as many UNIQUE as are wanted".to_owned(),
         ));
     }
-    Ok(keys.pop().map(|(_, columns)| columns).unwrap_or_default())
+    Ok(keys)
+}
+
+/// The primary key of a table: its only key, or the only one whose columns have no nulls.
+fn primary_key(table: &TableSnapshot) -> Result<Vec<String>> {
+    let schema = table.schema();
+    let required = |name: &String| schema.field_with_name(name).is_ok_and(|field| !field.is_nullable());
+    let mut keys = table.keys()?;
+    if keys.len() > 1 {
+        keys.retain(|key| key.iter().all(required));
+    }
+    match (keys.pop(), keys.is_empty()) {
+        (Some(key), true) => Ok(key),
+        (None, _) => Err(QueryError::NotSupported("the table has no PRIMARY KEY".to_owned())),
+        (Some(key), false) => Err(QueryError::NotSupported(format!(
+            "several keys of the table have no nulls; DROP CONSTRAINT {} drops one of them",
+            key_name(&key)
+        ))),
+    }
+}
+
+/// What a key is called where it is dropped.
+fn key_name(columns: &[String]) -> String {
+    format!("{}_key", columns.join("_"))
+}
+
+/// What drops a constraint: a condition, or a key by its name.
+fn dropped_constraint(table: &TableSnapshot, name: String) -> Result<Change> {
+    let condition = table.property(&format!("{CONSTRAINT_PREFIX}{name}")).is_some();
+    let key = table.keys()?.into_iter().find(|key| !condition && key_name(key) == name);
+    Ok(key.map_or(Change::DropConstraint(name), Change::DropKey))
 }
 
 fn key_columns(columns: &[IndexColumn]) -> Vec<String> {
@@ -591,11 +635,12 @@ pub(crate) async fn run_statement(
             count(0).map(Some)
         }
         Statement::AlterTable(alter) => {
+            let name = table_name(session, &alter.name)?;
             let mut changes = Vec::new();
             for operation in &alter.operations {
-                changes.extend(changes_of(session, operation, shown).await?);
+                changes.extend(changes_of(session, &name, operation, shown).await?);
             }
-            let (session, name) = (session.clone(), table_name(session, &alter.name)?);
+            let session = session.clone();
             let (_waiting, stop) = cancel::pair();
             blocking(move || {
                 let operation = changes.first().map_or("ALTER TABLE", Change::operation);
@@ -610,7 +655,12 @@ pub(crate) async fn run_statement(
     }
 }
 
-async fn changes_of(session: &Session, operation: &AlterTableOperation, shown: &str) -> Result<Vec<Change>> {
+async fn changes_of(
+    session: &Session,
+    table: &str,
+    operation: &AlterTableOperation,
+    shown: &str,
+) -> Result<Vec<Change>> {
     let one = |change| Ok(vec![change]);
     match operation {
         AlterTableOperation::AddColumn { column_def, column_position, .. } => {
@@ -656,13 +706,19 @@ async fn changes_of(session: &Session, operation: &AlterTableOperation, shown: &
         AlterTableOperation::AddConstraint { constraint: TableConstraint::PrimaryKey(key), .. } => {
             let columns = key_columns(&key.columns);
             let not_null = columns.iter().map(|name| Change::SetNullable(name.clone(), false));
-            Ok(not_null.chain([Change::SetKey(columns.clone())]).collect())
+            Ok(not_null.chain([Change::AddKey(columns.clone())]).collect())
         }
         AlterTableOperation::AddConstraint { constraint: TableConstraint::Unique(key), .. } => {
-            one(Change::SetKey(key_columns(&key.columns)))
+            one(Change::AddKey(key_columns(&key.columns)))
         }
-        AlterTableOperation::DropConstraint { name, .. } => one(Change::DropConstraint(ident(name))),
-        AlterTableOperation::DropPrimaryKey { .. } => one(Change::SetKey(Vec::new())),
+        AlterTableOperation::DropConstraint { name, .. } => {
+            let now = session.names().snapshot_of(table)?;
+            one(dropped_constraint(&now, ident(name))?)
+        }
+        AlterTableOperation::DropPrimaryKey { .. } => {
+            let now = session.names().snapshot_of(table)?;
+            one(Change::DropKey(primary_key(&now)?))
+        }
         AlterTableOperation::SetTblProperties { table_properties } => Ok(table_properties
             .iter()
             .filter_map(|option| match option {

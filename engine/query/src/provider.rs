@@ -56,7 +56,7 @@ impl Relation {
         let mut statistics = table_statistics(&plain, &snapshot, &files)?;
         let schema = if places { with_places(&plain) } else { plain };
         statistics.column_statistics.resize(schema.fields().len(), ColumnStatistics::new_unknown());
-        let constraints = Constraints::new_unverified(key_of(&schema, &snapshot)?);
+        let constraints = Constraints::new_unverified(keys_of(&schema, &snapshot)?);
         Ok(Self { name: name.into(), schema, kind: Kind::Table { snapshot, files }, statistics, constraints })
     }
 
@@ -129,17 +129,14 @@ fn read_form(schema: &Schema) -> SchemaRef {
 }
 
 /// The columns that no two rows have the same values in.
-fn key_of(schema: &Schema, snapshot: &TableSnapshot) -> Result<Vec<Constraint>> {
-    let key = snapshot.key()?;
-    let columns: Vec<usize> = key.iter().filter_map(|name| schema.index_of(name).ok()).collect();
-    let known = !columns.is_empty() && columns.len() == key.len();
-    let nullable = columns.iter().any(|at| schema.field(*at).is_nullable());
-    Ok(match (known, nullable) {
-        (false, _) => Vec::new(),
+fn keys_of(schema: &Schema, snapshot: &TableSnapshot) -> Result<Vec<Constraint>> {
+    let known = |key: Vec<String>| {
+        let columns = key.iter().map(|name| schema.index_of(name).ok()).collect::<Option<Vec<usize>>>()?;
         // As in SQL, rows with a null in the key are not compared.
-        (true, true) => vec![Constraint::Unique(columns)],
-        (true, false) => vec![Constraint::PrimaryKey(columns)],
-    })
+        let nullable = columns.iter().any(|at| schema.field(*at).is_nullable());
+        Some(if nullable { Constraint::Unique(columns) } else { Constraint::PrimaryKey(columns) })
+    };
+    Ok(snapshot.keys()?.into_iter().filter_map(known).collect())
 }
 
 fn table_statistics(schema: &SchemaRef, snapshot: &TableSnapshot, files: &[TableFile]) -> Result<Statistics> {

@@ -350,6 +350,48 @@ async fn values_are_assigned_as_columns_hold_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tables_have_several_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    let create =
+        "CREATE TABLE t (id INT PRIMARY KEY, mail VARCHAR UNIQUE, a INT, b INT, UNIQUE (a, b), UNIQUE (id))";
+    lines(&s, create).await;
+    lines(&s, "INSERT INTO t VALUES (1, 'x', 1, 1), (2, NULL, 1, 2), (3, NULL, NULL, 2)").await;
+    for sql in [
+        "INSERT INTO t VALUES (1, 'y', 5, 5)",
+        "INSERT INTO t VALUES (4, 'x', 5, 5)",
+        "INSERT INTO t VALUES (4, 'y', 1, 2)",
+        "INSERT INTO t VALUES (4, 'y', 5, 5), (5, 'y', 5, 6)",
+        "UPDATE t SET b = 2 WHERE id = 1",
+        "ALTER TABLE t ADD CONSTRAINT u UNIQUE (b)",
+        "ALTER TABLE t ADD UNIQUE (mail)",
+        "ALTER TABLE t DROP CONSTRAINT nothing_key",
+        "CREATE TABLE u (a INT PRIMARY KEY, b INT PRIMARY KEY)",
+    ] {
+        assert!(try_lines(&s, sql).await.is_err(), "{sql}");
+    }
+    // Values of one key are not those of another.
+    lines(&s, "INSERT INTO t VALUES (4, '1', 4, 1)").await;
+    lines(&s, "UPDATE t SET a = b, b = a WHERE id <= 2").await;
+    assert_eq!(lines(&s, "SELECT a, b FROM t WHERE id <= 2 ORDER BY id").await, ["1|1", "2|1"]);
+    lines(&s, "ALTER TABLE t DROP CONSTRAINT a_b_key").await;
+    lines(&s, "INSERT INTO t VALUES (5, 'z', 2, 1)").await;
+    assert!(try_lines(&s, "ALTER TABLE t ADD UNIQUE (a, b)").await.is_err());
+    lines(&s, "ALTER TABLE t DROP PRIMARY KEY").await;
+    lines(&s, "INSERT INTO t VALUES (5, 'zz', 2, 1)").await;
+    assert!(try_lines(&s, "INSERT INTO t VALUES (6, 'zz', 2, 1)").await.is_err());
+    lines(&s, "DELETE FROM t WHERE mail = 'zz'").await;
+    lines(&s, "BEGIN").await;
+    lines(&s, "ALTER TABLE t ADD PRIMARY KEY (id)").await;
+    assert!(try_lines(&s, "INSERT INTO t VALUES (5, 'q', 9, 9)").await.is_err());
+    lines(&s, "ALTER TABLE t DROP PRIMARY KEY").await;
+    lines(&s, "COMMIT").await;
+    lines(&s, "INSERT INTO t VALUES (5, 'q', 9, 9)").await;
+    assert_eq!(lines(&s, "SELECT count(*) FROM t").await, ["6"]);
+    assert!(lines(&s, "VERIFY t ROWS").await[0].starts_with("intact"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nested_columns_are_as_literals() {
     let folder = tempfile::tempdir().unwrap();
     let s = session(folder.path());

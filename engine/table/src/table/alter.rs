@@ -4,7 +4,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field};
 
 use super::DeltaLiteTable;
-use super::keys::{KEYS_PROPERTY, key_columns};
+use super::keys::{KEYS_PROPERTY, check_all, keys_of, keys_property};
 use super::snapshot::TableSnapshot;
 use super::transaction::{OptimisticTransaction, Outcome};
 use crate::error::{Result, TableError};
@@ -45,8 +45,10 @@ pub enum Change {
     AddConstraint(String, String),
     /// Take a constraint away.
     DropConstraint(String),
-    /// Columns in which no two rows have the same values; none takes the key away.
-    SetKey(Vec<String>),
+    /// Columns in which no two rows have the same values, beside the keys that there are.
+    AddKey(Vec<String>),
+    /// Take the key of these columns away.
+    DropKey(Vec<String>),
     /// Set or take away a property.
     SetProperty(String, Option<String>),
     /// The table's name.
@@ -69,7 +71,7 @@ impl Change {
             | Change::SetColumnComment(..) => "CHANGE COLUMN",
             Change::AddConstraint(..) => "ADD CONSTRAINT",
             Change::DropConstraint(_) => "DROP CONSTRAINT",
-            Change::SetKey(_) | Change::SetProperty(..) => "SET TBLPROPERTIES",
+            Change::AddKey(_) | Change::DropKey(_) | Change::SetProperty(..) => "SET TBLPROPERTIES",
             Change::SetName(_) | Change::SetComment(_) => "SET TABLE COMMENT",
         }
     }
@@ -105,7 +107,7 @@ impl OptimisticTransaction {
         }
         metadata.schema_string = schema.to_json();
         let reads = changes.iter().any(|change| {
-            matches!(change, Change::AddConstraint(..) | Change::SetNullable(_, false) | Change::SetKey(_))
+            matches!(change, Change::AddConstraint(..) | Change::SetNullable(_, false) | Change::AddKey(_))
         });
         if reads {
             self.read_whole_table();
@@ -171,12 +173,28 @@ fn apply(
             set_property(metadata, &key, None);
             schema
         }
-        Change::SetKey(columns) => {
-            let text = serde_json::Value::from(columns.clone()).to_string();
-            set_property(metadata, KEYS_PROPERTY, (!columns.is_empty()).then_some(text.as_str()));
-            if !columns.is_empty() {
-                super::keys::check_all(base, columns)?;
+        Change::AddKey(columns) => {
+            let mut keys = keys_of(&metadata.configuration)?;
+            if columns.is_empty() || keys.contains(columns) {
+                let detail = match columns.as_slice() {
+                    [] => "a key has columns".to_owned(),
+                    _ => format!("there is a key of ({}) already", columns.join(", ")),
+                };
+                return Err(TableError::invalid("adding a key", detail));
             }
+            check_all(base, columns)?;
+            keys.push(columns.clone());
+            set_property(metadata, KEYS_PROPERTY, keys_property(&keys).as_deref());
+            schema
+        }
+        Change::DropKey(columns) => {
+            let mut keys = keys_of(&metadata.configuration)?;
+            let Some(at) = keys.iter().position(|key| key == columns) else {
+                let detail = format!("there is no key of ({})", columns.join(", "));
+                return Err(TableError::invalid("dropping a key", detail));
+            };
+            keys.remove(at);
+            set_property(metadata, KEYS_PROPERTY, keys_property(&keys).as_deref());
             schema
         }
         Change::SetProperty(key, value) => {
@@ -214,7 +232,7 @@ fn no_nulls(base: &std::sync::Arc<TableSnapshot>, path: &str) -> Result<()> {
 
 /// Columns that constraints, keys, partitioning and generated columns refer to.
 fn in_use(schema: &TableSchema, metadata: &Metadata, base: &TableSnapshot) -> Result<Vec<String>> {
-    let mut used = key_columns(&metadata.configuration)?;
+    let mut used = keys_of(&metadata.configuration)?.concat();
     used.extend(base.partitioning.fields().iter().map(|f| f.column.clone()));
     let constraints = metadata.configuration.iter().filter(|(key, _)| key.starts_with(CONSTRAINT_PREFIX));
     let generated = schema.arrow().fields().iter().filter_map(|f| f.metadata().get(GENERATION_EXPRESSION));

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::context::TableContext;
 use super::core::Core;
-use super::keys::KEYS_PROPERTY;
+use super::keys::{KEYS_PROPERTY, keys_of, keys_property};
 use super::run::builder_future;
 use super::{DeltaLiteTable, OptimisticTransaction, TableSnapshot, lifecycle};
 use crate::commit::queue::WRITER_FEATURES;
@@ -33,6 +33,7 @@ pub struct CreateTable {
     comment: Option<String>,
     partition_by: Vec<String>,
     properties: Vec<(String, String)>,
+    keys: Vec<Vec<String>>,
     if_not_exists: bool,
 }
 
@@ -47,6 +48,7 @@ impl DeltaLiteTable {
             comment: None,
             partition_by: Vec::new(),
             properties: Vec::new(),
+            keys: Vec::new(),
             if_not_exists: false,
         }
     }
@@ -88,10 +90,10 @@ impl CreateTable {
         self.property(format!("{CONSTRAINT_PREFIX}{}", name.as_ref()), condition)
     }
 
-    /// Columns in which no two rows have the same values; rows with a null in one of them are not compared.
-    pub fn key<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Self {
-        let columns: Vec<String> = columns.into_iter().map(Into::into).collect();
-        self.property(KEYS_PROPERTY, serde_json::Value::from(columns).to_string())
+    /// Columns in which no two rows have the same values, beside keys that were given before; rows with a null in one of them are not compared.
+    pub fn key<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.keys.push(columns.into_iter().map(Into::into).collect());
+        self
     }
 
     /// Opens the table if there is one already, whatever its columns.
@@ -104,13 +106,14 @@ impl CreateTable {
     fn metadata(&self, context: &TableContext, schema: &TableSchema) -> Result<Metadata> {
         let partitioning = Partitioning::parse(self.partition_by.iter().map(String::as_str), schema.arrow())?;
         let mut properties = self.properties.clone();
+        properties.extend(keys_property(&self.keys).map(|text| (KEYS_PROPERTY.to_owned(), text)));
         properties.push((MAX_COLUMN_ID.to_owned(), schema.max_id().to_string()));
         properties.push(("delta.columnMapping.mode".to_owned(), "id".to_owned()));
         properties.extend(partitioning.to_property().map(|text| (PARTITIONING_PROPERTY.to_owned(), text)));
         let configuration = properties.iter().map(|(k, v)| (k.as_str(), Some(v.as_str()))).collect();
         // Expressions that nobody understands are to be found now, not at the first insert.
         Preparer::new(schema, &configuration, context.expressions.as_ref())?;
-        for column in super::keys::key_columns(&configuration)? {
+        for column in keys_of(&configuration)?.concat() {
             schema.column(&column)?;
         }
         Ok(Metadata {
@@ -238,11 +241,11 @@ impl TableSnapshot {
         self.log.metadata().name.as_deref()
     }
 
-    /// The columns in which no two rows have the same values, if the table has such a key.
+    /// The table's keys: columns in which no two rows have the same values.
     ///
     /// # Errors
     /// When the property that says so can't be read.
-    pub fn key(&self) -> Result<Vec<String>> {
-        super::keys::key_columns(&self.log.metadata().configuration)
+    pub fn keys(&self) -> Result<Vec<Vec<String>>> {
+        keys_of(&self.log.metadata().configuration)
     }
 }

@@ -20,7 +20,7 @@ use crate::log::action::StringMap;
 use crate::schema::TableSchema;
 use crate::txn::{Removal, Rows};
 
-/// Property: the key's columns, as a JSON list.
+/// Property: the key's columns, as a JSON list; of several keys, a list of such lists.
 pub const KEYS_PROPERTY: &str = "deltalite.keys";
 /// Name of the column of row numbers in scans for keys.
 const ROW: &str = "\u{0}row";
@@ -69,35 +69,61 @@ impl KeyEncoder {
     }
 }
 
-/// A table's key.
+/// A table's keys.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    encoder: KeyEncoder,
+    all: Vec<Key>,
     /// No row that is there has any.
     fresh: bool,
 }
 
-/// Keys of rows that are about to be added, with the least and the greatest value of the first column.
+/// Columns in which no two rows have the same values.
+#[derive(Debug)]
+struct Key(KeyEncoder);
+
+/// Keys of rows that are about to be added, for each of the table's.
 #[derive(Debug, Default)]
-pub(crate) struct AddedKeys {
+pub(crate) struct AddedKeys(Vec<Added>);
+
+/// Encoded values with how they are shown, and the least and the greatest value of the first column.
+#[derive(Debug, Default)]
+struct Added {
     keys: BTreeMap<Vec<u8>, String>,
     range: Option<(ArrayRef, ArrayRef)>,
 }
 
 impl AddedKeys {
+    /// All of them, each with the number of the key that it is of before it.
     pub(crate) fn into_keys(self) -> impl Iterator<Item = Vec<u8>> {
-        self.keys.into_keys()
+        self.0.into_iter().enumerate().flat_map(|(number, added)| {
+            let number = (number as u32).to_be_bytes();
+            added.keys.into_keys().map(move |key| [number.as_slice(), &key].concat())
+        })
     }
 }
 
-/// The columns of a table's key; none if it has none.
+/// The columns of each of a table's keys.
 ///
 /// # Errors
-/// When the property is not a list of names.
-pub(crate) fn key_columns(configuration: &StringMap) -> Result<Vec<String>> {
+/// When the property is no list of names, or of lists of them.
+pub(crate) fn keys_of(configuration: &StringMap) -> Result<Vec<Vec<String>>> {
     let Some(text) = configuration.value(KEYS_PROPERTY) else { return Ok(Vec::new()) };
-    serde_json::from_str(text)
-        .map_err(|e| TableError::invalid("reading a property", format!("{KEYS_PROPERTY} is {text:?}: {e}")))
+    let wrong = |e: serde_json::Error| {
+        TableError::invalid("reading a property", format!("{KEYS_PROPERTY} is {text:?}: {e}"))
+    };
+    match serde_json::from_str::<Vec<String>>(text) {
+        Ok(one) => Ok(vec![one]),
+        Err(_) => serde_json::from_str(text).map_err(wrong),
+    }
+}
+
+/// What the property is for keys; `None` if there are none.
+pub(crate) fn keys_property(keys: &[Vec<String>]) -> Option<String> {
+    match keys {
+        [] => None,
+        [one] => Some(serde_json::Value::from(one.clone()).to_string()),
+        several => Some(serde_json::Value::from(several.to_vec()).to_string()),
+    }
 }
 
 impl Keys {
@@ -111,11 +137,10 @@ impl Keys {
     }
 
     fn of(schema: &TableSchema, configuration: &StringMap, fresh: bool) -> Result<Option<Self>> {
-        let columns = key_columns(configuration)?;
-        if columns.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Self { encoder: KeyEncoder::new(schema, &columns)?, fresh }))
+        let keys = keys_of(configuration)?;
+        let all = keys.iter().map(|columns| Ok(Key(KeyEncoder::new(schema, columns)?)));
+        let all = all.collect::<Result<Vec<_>>>()?;
+        Ok((!all.is_empty()).then_some(Self { all, fresh }))
     }
 
     /// Takes in the keys of rows.
@@ -123,44 +148,8 @@ impl Keys {
     /// # Errors
     /// When a key stands twice.
     pub(crate) fn gather(&self, batch: &RecordBatch, added: &mut AddedKeys) -> Result<()> {
-        let Some(batch) = &self.without_nulls(batch)? else { return Ok(()) };
-        let rows = self.encoder.encode(batch)?;
-        for (at, row) in rows.iter().enumerate() {
-            let shown = self.shown(batch, at);
-            if added.keys.insert(row.as_ref().to_vec(), shown.clone()).is_some() {
-                return Err(self.duplicate(shown));
-            }
-        }
-        if let Some(first) = self.encoder.columns.first().and_then(|name| batch.column_by_name(name)) {
-            added.range = Some(widened(added.range.take(), first)?);
-        }
-        Ok(())
-    }
-
-    /// The rows whose key has no null, if there are any: as in SQL, others are not compared.
-    fn without_nulls(&self, batch: &RecordBatch) -> Result<Option<RecordBatch>> {
-        let columns = self.encoder.columns.iter().filter_map(|name| batch.column_by_name(name));
-        let nulls = columns
-            .fold(None, |nulls, array| NullBuffer::union(nulls.as_ref(), array.logical_nulls().as_ref()));
-        let batch = match nulls {
-            Some(nulls) if nulls.null_count() > 0 => {
-                filter_record_batch(batch, &BooleanArray::new(nulls.into_inner(), None))
-                    .map_err(TableError::compute("comparing keys"))?
-            }
-            _ => batch.clone(),
-        };
-        Ok((batch.num_rows() > 0).then_some(batch))
-    }
-
-    fn shown(&self, batch: &RecordBatch, row: usize) -> String {
-        let values = self.encoder.columns.iter().filter_map(|name| batch.column_by_name(name));
-        let texts: Vec<String> =
-            values.map(|array| array_value_to_string(array, row).unwrap_or_default()).collect();
-        texts.join(", ")
-    }
-
-    fn duplicate(&self, key: String) -> TableError {
-        TableError::DuplicateKey { columns: self.encoder.columns.join(", "), key }
+        added.0.resize_with(self.all.len(), Added::default);
+        self.all.iter().zip(&mut added.0).try_for_each(|(key, added)| key.gather(batch, added))
     }
 
     /// Checks that no row of a version that stays has one of the keys.
@@ -177,7 +166,60 @@ impl Keys {
         if self.fresh {
             return Ok(());
         }
-        let (Some((least, greatest)), Some(first)) = (&added.range, self.encoder.columns.first()) else {
+        self.all.iter().zip(&added.0).try_for_each(|(key, added)| key.check(base, added, deleted, removed))
+    }
+}
+
+impl Key {
+    fn gather(&self, batch: &RecordBatch, added: &mut Added) -> Result<()> {
+        let Some(batch) = &self.without_nulls(batch)? else { return Ok(()) };
+        let rows = self.0.encode(batch)?;
+        for (at, row) in rows.iter().enumerate() {
+            let shown = self.shown(batch, at);
+            if added.keys.insert(row.as_ref().to_vec(), shown.clone()).is_some() {
+                return Err(self.duplicate(shown));
+            }
+        }
+        if let Some(first) = self.0.columns.first().and_then(|name| batch.column_by_name(name)) {
+            added.range = Some(widened(added.range.take(), first)?);
+        }
+        Ok(())
+    }
+
+    /// The rows whose key has no null, if there are any: as in SQL, others are not compared.
+    fn without_nulls(&self, batch: &RecordBatch) -> Result<Option<RecordBatch>> {
+        let columns = self.0.columns.iter().filter_map(|name| batch.column_by_name(name));
+        let nulls = columns
+            .fold(None, |nulls, array| NullBuffer::union(nulls.as_ref(), array.logical_nulls().as_ref()));
+        let batch = match nulls {
+            Some(nulls) if nulls.null_count() > 0 => {
+                filter_record_batch(batch, &BooleanArray::new(nulls.into_inner(), None))
+                    .map_err(TableError::compute("comparing keys"))?
+            }
+            _ => batch.clone(),
+        };
+        Ok((batch.num_rows() > 0).then_some(batch))
+    }
+
+    fn shown(&self, batch: &RecordBatch, row: usize) -> String {
+        let values = self.0.columns.iter().filter_map(|name| batch.column_by_name(name));
+        let texts: Vec<String> =
+            values.map(|array| array_value_to_string(array, row).unwrap_or_default()).collect();
+        texts.join(", ")
+    }
+
+    fn duplicate(&self, key: String) -> TableError {
+        TableError::DuplicateKey { columns: self.0.columns.join(", "), key }
+    }
+
+    fn check(
+        &self,
+        base: &Arc<TableSnapshot>,
+        added: &Added,
+        deleted: &HashMap<&str, &Rows>,
+        removed: &BTreeMap<Box<str>, Removal>,
+    ) -> Result<()> {
+        let (Some((least, greatest)), Some(first)) = (&added.range, self.0.columns.first()) else {
             return Ok(());
         };
         let compare = |op, value: &ArrayRef| Predicate::Compare {
@@ -191,12 +233,11 @@ impl Keys {
                 continue;
             }
             let gone = deleted.get(&*file.add.path);
-            let scan =
-                base.scan().columns(self.encoder.columns.clone()).filter(among.clone()).row_numbers(ROW);
+            let scan = base.scan().columns(self.0.columns.clone()).filter(among.clone()).row_numbers(ROW);
             for batch in scan.of_files(std::slice::from_ref(&file))? {
                 let batch = batch?;
                 let numbers = batch.column(batch.num_columns() - 1).as_primitive::<UInt64Type>().clone();
-                for (at, row) in self.encoder.encode(&batch)?.iter().enumerate() {
+                for (at, row) in self.0.encode(&batch)?.iter().enumerate() {
                     if let Some(shown) = added.keys.get(row.as_ref())
                         && !gone.is_some_and(|gone| gone.contains(numbers.value(at)))
                     {
@@ -231,10 +272,10 @@ fn widened(range: Option<(ArrayRef, ArrayRef)>, array: &ArrayRef) -> Result<(Arr
 /// # Errors
 /// When two have, or reading fails.
 pub(crate) fn check_all(base: &Arc<TableSnapshot>, columns: &[String]) -> Result<()> {
-    let keys = Keys { encoder: KeyEncoder::new(&base.schema, columns)?, fresh: true };
-    let mut all = AddedKeys::default();
+    let key = Key(KeyEncoder::new(&base.schema, columns)?);
+    let mut all = Added::default();
     for batch in base.scan().columns(columns.to_vec()).execute()? {
-        keys.gather(&batch?, &mut all)?;
+        key.gather(&batch?, &mut all)?;
     }
     Ok(())
 }
