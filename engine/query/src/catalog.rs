@@ -1,7 +1,7 @@
 //! What a name or a path in FROM stands for.
 //!
 //! A name is a table that was registered, else a folder of that name in the catalog's folder. What has a `/`, a `*` or a known ending is a path: a
-//! table's folder (ours, or Delta Lake's), what a server has (`deltalite://host:port/table`), a `.dlb` file, or files of Parquet, CSV, JSON or Arrow, one or by glob. `name@v3` is version 3 of a table, `name@t1700000000000`
+//! table's folder (ours, or Delta Lake's), what a server has (`deltalite://host:port/table`), a `.dlb` file, or files of Parquet, CSV, JSON or Arrow, one, a folder of them, or by glob. `name@v3` is version 3 of a table, `name@t1700000000000`
 //! the version at that time (milliseconds since 1970): what `VERSION AS OF` and `TIMESTAMP AS OF` become.
 
 use std::collections::BTreeMap;
@@ -11,9 +11,6 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result as PlanResult};
-use datafusion::datasource::listing::{
-    ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl,
-};
 use datafusion::execution::session_state::SessionState;
 use deltalite_remote::Address;
 use deltalite_remote::protocol::At as RemoteAt;
@@ -26,15 +23,13 @@ use parking_lot::{Mutex, RwLock};
 use crate::delta::log::{Asked, DELTA_LOG};
 use crate::delta::table::DeltaTable;
 use crate::error::{QueryError, Result};
+use crate::foreign::{self, Kind};
 use crate::provider::{Relation, RelationProvider};
 use crate::remote::Servers;
 use crate::scan::Decode;
 use crate::schemas::{is_schema, schemas_in, tables_in};
 use crate::statement::quoted;
 use crate::transaction::{Current, Writing};
-
-/// Endings of files that are read where they are.
-const ENDINGS: [&str; 6] = ["parquet", "csv", "json", "ndjson", "jsonl", "arrow"];
 
 /// What a session knows of names; itself the schema `main`.
 pub(crate) struct Names {
@@ -264,21 +259,12 @@ impl Names {
 
     /// Files of another format.
     async fn foreign(&self, path: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let ending = Path::new(path).extension().and_then(|e| e.to_str()).unwrap_or_default();
-        if !ENDINGS.contains(&ending) && !Path::new(path).is_dir() {
+        if Kind::of(path).is_none() && !path.contains('*') && !Path::new(path).is_dir() {
             return Ok(None);
         }
         let state = self.state.lock().as_ref().and_then(Weak::upgrade);
         let Some(state) = state.map(|state| state.read().clone()) else { return Ok(None) };
-        let listed = async {
-            let url = ListingTableUrl::parse(path)?;
-            let config = ListingTableConfig::new(url).infer(&state).await?;
-            ListingTable::try_new(config)
-        };
-        match listed.await {
-            Ok(table) => Ok(Some(Arc::new(table))),
-            Err(error) => Err(QueryError::of(error, path)),
-        }
+        foreign::open(&state, path).await.map_err(|error| QueryError::of(error, path))
     }
 }
 
@@ -301,8 +287,7 @@ fn split_version(name: &str) -> (&str, Option<At>) {
 
 /// Whether a name in FROM is a path.
 fn is_path(name: &str) -> bool {
-    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
-    name.contains(['/', '*']) || ending == "dlb" || ENDINGS.contains(&ending)
+    name.contains(['/', '*']) || name.ends_with(".dlb") || Kind::of(name).is_some()
 }
 
 /// Files by a glob, sorted.

@@ -6,7 +6,7 @@
 //! * [`statement`] – statements that are ours, and time travel, found in the text;
 //! * [`dml`], [`ddl`] – running statements that change rows, and tables; `cancel` – ending them; [`expressions`] – SQL in constraints and defaults;
 //! * [`catalog`] – what a name or a path in FROM is; [`provider`] – a version of a table, or a file, as a relation;
-//! * `delta` – Delta Lake tables, read and written; `remote` – tables of servers; [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`], `condition` – conditions that the scan takes over;
+//! * `foreign` – files of other formats; `copy` – writing files; `delta` – Delta Lake tables, read and written; `remote` – tables of servers; [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`], `condition` – conditions that the scan takes over;
 //! * `transaction` – what is between BEGIN and COMMIT; `yielding` – joins that can be ended; `filters` – conditions that are
 //!   handed down to scans; `joins` – joins that would not fit;
 //!   `decimals` – arithmetic of small ones; `few` – aggregates of few groups; `equalities` – what is not concluded from conditions; `plain` – nested types;
@@ -15,6 +15,7 @@
 mod cancel;
 pub mod catalog;
 mod condition;
+mod copy;
 mod ddl;
 mod decimals;
 mod delta;
@@ -24,6 +25,7 @@ pub mod error;
 pub mod expressions;
 mod few;
 mod filters;
+mod foreign;
 mod joins;
 mod plain;
 pub mod provider;

@@ -21,6 +21,7 @@ use deltalite_shard::executor::ShardSet;
 use deltalite_table::TableContext;
 
 use crate::catalog::Names;
+use crate::copy::{self, Copy};
 use crate::decimals::SmallDecimals;
 use crate::equalities::ComputedEqualities;
 use crate::error::{QueryError, Result};
@@ -227,7 +228,12 @@ impl Session {
             let batch = ddl::run_own(self, own).await?;
             return Ok(Query::done(statement, batch));
         }
-        let text = with_versions(statement)?;
+        let mut text = with_versions(statement)?;
+        match copy::run(self, &text, statement).await? {
+            None => {}
+            Some(Copy::Done(batch)) => return Ok(Query::done(statement, batch)),
+            Some(Copy::Text(said)) => text = said,
+        }
         let changing = Box::pin(dml::run(self, &text, statement));
         let changed = match self.timeout {
             None => changing.await?,

@@ -244,6 +244,118 @@ async fn files_and_folders_are_tables() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_are_copied_to_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(
+        &s,
+        "CREATE TABLE t AS SELECT value AS n, concat('it''s ', value) AS v FROM generate_series(1, 100)",
+    )
+    .await;
+    let place = folder.path().join("out");
+    std::fs::create_dir(&place).unwrap();
+    let place = place.display();
+    let sums = ["100|5050|it's 1"];
+    let names = [
+        "a.dlb",
+        "a.parquet",
+        "a.csv",
+        "a.csv.gz",
+        "a.csv.zst",
+        "a.csv.bz2",
+        "a.csv.xz",
+        "a.json",
+        "a.ndjson",
+        "a.jsonl",
+        "a.json.gz",
+        "a.json.zst",
+        "a.ndjson.xz",
+        "a.arrow",
+    ];
+    for name in names {
+        let file = format!("{place}/{name}");
+        assert_eq!(lines(&s, &format!("COPY t TO '{file}'")).await, ["100"], "{name}");
+        assert_eq!(
+            lines(&s, &format!("SELECT count(*), sum(n), min(v) FROM '{file}'")).await,
+            sums,
+            "{name}"
+        );
+    }
+    let starts =
+        |name: &str, magic: &[u8]| std::fs::read(format!("{place}/{name}")).unwrap().starts_with(magic);
+    assert!(starts("a.csv.gz", &[0x1f, 0x8b]) && starts("a.json.gz", &[0x1f, 0x8b]));
+    assert!(starts("a.json.zst", &[0x28, 0xb5, 0x2f, 0xfd]));
+    let other = format!(
+        "COPY (SELECT n, v FROM t VERSION AS OF 1 WHERE v <> 'x') TO '{place}/b.csv.gz' OPTIONS ('format.delimiter' '|')"
+    );
+    assert_eq!(lines(&s, &other).await, ["100"]);
+    assert_eq!(
+        lines(&s, &format!("COPY (SELECT n % 3 AS k, 'x' AS v FROM t) TO '{place}/b.dlb'")).await,
+        ["100"]
+    );
+    assert_eq!(
+        lines(
+            &s,
+            &format!("SELECT k, count(v) FROM '{place}/*.dlb' WHERE k < 2 GROUP BY k ORDER BY k")
+                .replace("*", "b")
+        )
+        .await,
+        ["0|33", "1|34"]
+    );
+    // A statement that fails leaves what was there.
+    for sql in [
+        format!("COPY (SELECT n / 0 AS k FROM t) TO '{place}/b.dlb'"),
+        format!("COPY t TO '{place}/b.dlb' OPTIONS ('x' '1')"),
+        format!("COPY (SELECT n, n FROM nothing) TO '{place}/b.dlb'"),
+        format!("COPY t TO '{place}/no/b.dlb'"),
+        format!("COPY t TO '{place}/a.unknown'"),
+    ] {
+        assert!(try_lines(&s, &sql).await.is_err(), "{sql}");
+    }
+    assert_eq!(lines(&s, &format!("SELECT count(*) FROM '{place}/b.dlb'")).await, ["100"]);
+    assert_eq!(std::fs::read_dir(folder.path().join("out")).unwrap().count(), names.len() + 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_folders_are_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(
+        &s,
+        "CREATE TABLE t AS SELECT value AS n, value % 3 AS a, concat('k ', value % 2) AS b, \
+         DATE '2024-01-01' + CAST(value % 2 AS INT) AS d FROM generate_series(1, 60)",
+    )
+    .await;
+    let place = folder.path().display();
+    for (format, file) in [("PARQUET", "p"), ("CSV", "c"), ("JSON", "j")] {
+        let copy = format!("COPY t TO '{place}/{file}/' STORED AS {format} PARTITIONED BY (a, d, b)");
+        assert_eq!(lines(&s, &copy).await, ["60"]);
+        let from = format!("FROM '{place}/{file}/'");
+        let sums = format!("SELECT count(*), sum(n), sum(a), min(b), max(d) {from}");
+        assert_eq!(lines(&s, &sums).await, ["60|1830|60|k 0|2024-01-02"], "{format}");
+        let types = format!("SELECT arrow_typeof(a), arrow_typeof(d) {from} LIMIT 1");
+        assert_eq!(lines(&s, &types).await, ["Int64|Date32"]);
+        let some = format!("SELECT sum(n) {from} WHERE a = 1 AND b = 'k 1' AND d >= DATE '2024-01-02'");
+        assert_eq!(lines(&s, &some).await, lines(&s, "SELECT sum(n) FROM t WHERE a = 1 AND b = 'k 1'").await);
+        let by_pattern = format!("SELECT count(DISTINCT a), count(*) FROM '{place}/{file}/*/*/*/*'");
+        assert_eq!(lines(&s, &by_pattern).await, ["3|60"], "{format}");
+    }
+    // Some of the files are in folders that name no column.
+    std::fs::create_dir(folder.path().join("p/other")).unwrap();
+    lines(&s, &format!("COPY (SELECT n FROM t) TO '{place}/p/other/x.parquet'")).await;
+    let error = try_lines(&s, &format!("SELECT count(*) FROM '{place}/p/'")).await.unwrap_err();
+    assert!(error.to_string().contains("folders"), "{error}");
+    // A column that is in the files and in the folders: the folders say.
+    lines(&s, &format!("COPY (SELECT n, 7 AS a FROM t) TO '{place}/q/a=8/x.parquet'")).await;
+    assert_eq!(lines(&s, &format!("SELECT DISTINCT a FROM '{place}/q/'")).await, ["8"]);
+    lines(&s, &format!("COPY (SELECT 7 AS a, n FROM t) TO '{place}/r/a=8/x.csv'")).await;
+    assert!(try_lines(&s, &format!("SELECT DISTINCT a FROM '{place}/r/'")).await.is_err());
+    std::fs::create_dir(folder.path().join("none")).unwrap();
+    assert!(try_lines(&s, &format!("SELECT * FROM '{place}/none/'")).await.is_err());
+    assert!(try_lines(&s, &format!("SELECT * FROM '{place}/none.csv.gz'")).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tables_are_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let s = session(folder.path());
