@@ -8,12 +8,12 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::catalog::SchemaProvider;
 use datafusion::datasource::MemTable;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
 };
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -29,6 +29,7 @@ use crate::expressions::SqlExpressions;
 use crate::few::FewGroups;
 use crate::filters::physical_rules;
 use crate::joins::JoinsThatFit;
+use crate::maps::MapKeys;
 use crate::query::Query;
 use crate::remote::{Connecting, Servers};
 use crate::scan::Decode;
@@ -211,7 +212,8 @@ impl Session {
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .with_physical_optimizer_rule(Arc::new(FewGroups))
             .build();
-        let context = SessionContext::new_with_state(state);
+        let mut context = SessionContext::new_with_state(state);
+        context.register_function_rewrite(Arc::new(MapKeys)).map_err(|e| QueryError::of(e, ""))?;
         let names =
             Arc::new(Names::new(options.catalog, tables, options.decode, Servers::new(options.connecting)));
         names.attach(Arc::downgrade(&context.state_ref()));

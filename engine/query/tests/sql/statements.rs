@@ -513,4 +513,12 @@ async fn nested_columns_are_as_literals() {
     assert_eq!(lines(&s, "SELECT l = [1, 2], r = {'a': 1}, m[7] FROM t").await, ["true|true|[1]"]);
     lines(&s, "CREATE TABLE u AS SELECT * FROM t").await;
     assert_eq!(lines(&s, "SELECT count(*) FROM t JOIN u ON t.r = u.r").await, ["1"]);
+    // Keys that are texts, here and in literals, and what is below them.
+    lines(&s, "CREATE TABLE w AS SELECT MAP {'k': {'a': MAP {'x': 5}}, 'l': NULL} AS m UNION ALL SELECT MAP {'l': {'a': MAP {'y': 6}}}").await;
+    assert_eq!(lines(&s, "SELECT m['k']['a']['x'], m['l']['a']['y'] FROM w ORDER BY 1").await, ["5|", "|6"]);
+    assert_eq!(
+        lines(&s, "SELECT count(*) FROM w WHERE m['l']['a']['y'] = 6 AND m['k'] IS NULL").await,
+        ["1"]
+    );
+    assert_eq!(lines(&s, "SELECT MAP {'k': 1}['k'], MAP {'k': 1}['none']").await, ["1|"]);
 }
