@@ -28,6 +28,7 @@ use deltalite_table::{DeltaLiteTable, OptimisticTransaction, Version};
 
 use crate::cancel;
 use crate::delta::export::Export;
+use crate::delta::import::Import;
 use crate::dml::{batches, blocking, change, count, ident, into_table, table_name};
 use crate::error::{QueryError, Result};
 use crate::pushdown::predicate_of;
@@ -53,10 +54,10 @@ pub(crate) async fn run_own(session: &Session, own: Own) -> Result<RecordBatch> 
         return summarize(session, table).await;
     }
     if session.in_transaction()
-        && matches!(own, Own::Optimize { .. } | Own::Vacuum { .. } | Own::Restore { .. })
+        && matches!(own, Own::Optimize { .. } | Own::Vacuum { .. } | Own::Restore { .. } | Own::Import { .. })
     {
         return Err(QueryError::NotSupported(
-            "OPTIMIZE, VACUUM and RESTORE are transactions of their own; COMMIT or ROLLBACK this one first"
+            "OPTIMIZE, VACUUM, RESTORE and IMPORT are transactions of their own; COMMIT or ROLLBACK this one first"
                 .to_owned(),
         ));
     }
@@ -67,6 +68,8 @@ pub(crate) async fn run_own(session: &Session, own: Own) -> Result<RecordBatch> 
         _ => None,
     };
     let session = session.clone();
+    let handle = tokio::runtime::Handle::current();
+    let (_waiting, stop) = cancel::pair();
     blocking(move || {
         let open = |name: &str| session.names().open_table(name);
         match own {
@@ -147,6 +150,10 @@ pub(crate) async fn run_own(session: &Session, own: Own) -> Result<RecordBatch> 
                     export.write(&batch?)?;
                 }
                 count(export.finish(snapshot.log().metadata().name.as_deref())?)
+            }
+            Own::Import { from, table } => {
+                let import = Import { session: session.clone(), handle, stop };
+                import.run(&from, &table)
             }
         }
     })

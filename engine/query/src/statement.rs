@@ -16,7 +16,8 @@ use crate::error::{QueryError, Result};
 use crate::schemas::{CATALOG, MAIN};
 
 /// Words of statements that are ours, where the language has none.
-const OWN_KEYWORDS: [&str; 7] = ["DETAIL", "EXPORT", "HILBERT", "RETAIN", "SUMMARIZE", "VERIFY", "ZORDER"];
+const OWN_KEYWORDS: [&str; 8] =
+    ["DETAIL", "EXPORT", "HILBERT", "IMPORT", "RETAIN", "SUMMARIZE", "VERIFY", "ZORDER"];
 
 /// A script, cut into statements.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -182,6 +183,8 @@ pub(crate) enum Own {
     Summarize { table: String },
     /// `EXPORT [TABLE] t [VERSION AS OF n] TO 'folder'`
     Export { table: String, version: Option<u64>, to: String },
+    /// `IMPORT 'folder' TO [TABLE] t`
+    Import { from: String, table: String },
 }
 
 /// Reads a statement's words one after the other.
@@ -377,6 +380,13 @@ pub(crate) fn own(text: &str) -> Result<Option<Own>> {
             return w.error("TO");
         }
         Own::Export { table, version, to: w.name()? }
+    } else if w.word("IMPORT") {
+        let from = w.name()?;
+        if !w.word("TO") {
+            return w.error("TO");
+        }
+        let _ = w.word("TABLE");
+        Own::Import { from, table: w.table()? }
     } else {
         return Ok(None);
     };

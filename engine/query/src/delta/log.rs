@@ -13,6 +13,7 @@ use deltalite_table::log::action::{Add, Metadata, Protocol, Remove, Sidecar};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::table::files_of;
 use crate::error::{QueryError, Result};
 
 /// The folder of the log.
@@ -243,6 +244,129 @@ impl DeltaSnapshot {
         let mut files: Vec<Add> = replay.files.into_values().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Self { root: root.to_owned(), metadata, files })
+    }
+}
+
+/// What a version changes.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) metadata: Option<Metadata>,
+    pub(crate) adds: Vec<Add>,
+    pub(crate) removes: Vec<Remove>,
+    /// What the source calls it, and when it was, in milliseconds since 1970.
+    pub(crate) operation: Option<String>,
+    pub(crate) timestamp: Option<i64>,
+}
+
+/// The versions that a log still has.
+#[derive(Debug)]
+pub(crate) struct History {
+    root: PathBuf,
+    listing: Listing,
+    first: u64,
+    newest: u64,
+}
+
+impl History {
+    /// Finds them.
+    ///
+    /// # Errors
+    /// When there is no version whose state can be put together.
+    pub(crate) fn of(root: &Path) -> Result<Self> {
+        let root = std::path::absolute(root).map_err(io("finding", root))?;
+        let log = root.join(DELTA_LOG);
+        let listing = Listing::of(&log)?;
+        let newest = listing.commits.last_key_value().map(|(version, _)| *version);
+        let newest = newest.ok_or_else(|| wrong(&log, "it has no version"))?;
+        // Back to where a commit is missing.
+        let oldest =
+            listing.commits.keys().rev().zip((0..=newest).rev()).take_while(|(a, b)| *a == b).count();
+        let oldest = newest + 1 - oldest as u64;
+        let begins = |version: &&u64| listing.checkpoint(**version).is_some_and(|(at, _)| at == **version);
+        let first = match oldest {
+            0 => Some(0),
+            _ => listing.checkpoints.range(oldest - 1..).map(|(version, _)| version).find(begins).copied(),
+        };
+        let first = first
+            .ok_or_else(|| wrong(&log, "versions are missing, and there is no checkpoint after them"))?;
+        Ok(Self { root, listing, first, newest })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// What a version changes.
+    ///
+    /// # Errors
+    /// When its commit is damaged, or it needs a feature that is not understood.
+    pub(crate) fn changes(&self, version: u64) -> Result<Changes> {
+        let path = self
+            .listing
+            .commits
+            .get(&version)
+            .ok_or_else(|| wrong(&self.root.join(DELTA_LOG), format!("version {version} is missing")))?;
+        let text = fs::read(path).map_err(io("reading", path))?;
+        let mut changes = Changes::default();
+        for line in text.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+            let value: Value = serde_json::from_slice(line).map_err(|e| wrong(path, e.to_string()))?;
+            let Value::Object(members) = value else { return Err(wrong(path, "a line is no object")) };
+            for (kind, value) in members {
+                match kind.as_str() {
+                    "protocol" => understood(&self.root, &take(path, value)?)?,
+                    "metaData" => changes.metadata = Some(take(path, value)?),
+                    "add" => changes.adds.push(take(path, value)?),
+                    "remove" => changes.removes.push(take(path, value)?),
+                    "commitInfo" => {
+                        changes.operation =
+                            value.get("operation").and_then(Value::as_str).map(ToOwned::to_owned);
+                        let time = value.get("inCommitTimestamp").or_else(|| value.get("timestamp"));
+                        changes.timestamp = time.and_then(Value::as_i64);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The first version from which on all files are still there.
+    ///
+    /// # Errors
+    /// When one that the newest version has is gone, or the log is damaged.
+    pub(crate) fn first_whole(&self) -> Result<u64> {
+        type State = (Box<str>, Option<String>);
+        let mut gone: HashMap<State, PathBuf> = HashMap::new();
+        let look = |gone: &mut HashMap<State, PathBuf>, adds: &[Add]| -> Result<()> {
+            for add in adds {
+                for file in files_of(&self.root, add)? {
+                    if !file.exists() {
+                        gone.insert((add.path.clone(), add.dv_id()), file);
+                    }
+                }
+            }
+            Ok(())
+        };
+        let base = DeltaSnapshot::open(&self.root, Asked::Version(self.first))?;
+        look(&mut gone, &base.files)?;
+        let mut first = self.first;
+        for version in self.first + 1..=self.newest {
+            let changes = self.changes(version)?;
+            for remove in &changes.removes {
+                if gone.remove(&(remove.path.clone(), remove.dv_id())).is_some() {
+                    first = version;
+                }
+            }
+            look(&mut gone, &changes.adds)?;
+        }
+        match gone.into_values().next() {
+            None => Ok(first),
+            Some(file) => Err(wrong(&file, "the newest version has this file, and it is gone")),
+        }
     }
 }
 

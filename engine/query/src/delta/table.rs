@@ -16,6 +16,7 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
@@ -26,7 +27,9 @@ use deltalite_table::schema;
 use deltalite_table::txn::Rows;
 
 use super::log::{Asked, DeltaSnapshot};
+use super::names::{self, Named};
 use crate::error::{QueryError, Result};
+use crate::plain::plain_type;
 
 /// A version of a table.
 #[derive(Debug)]
@@ -74,13 +77,25 @@ fn local(root: &Path, path: &str) -> Result<PathBuf> {
     Ok(root.join(decoded))
 }
 
-fn deleted_rows(root: &Path, add: &Add) -> Result<Option<Rows>> {
+/// Rows of a file that are deleted.
+pub(super) fn deleted_rows(root: &Path, add: &Add) -> Result<Option<Rows>> {
     let Some(vector) = &add.deletion_vector else { return Ok(None) };
     let Some(file) = file_of(vector)? else { return Ok(Some(read_inline(vector)?)) };
     let path = local(root, &file)?;
     let bytes = std::fs::read(&path)
         .map_err(|source| QueryError::Table(TableError::Io { what: "reading", path, source }))?;
     Ok(Some(read_file(vector, &bytes)?))
+}
+
+/// The files that have a file's rows, and which of them are deleted.
+pub(super) fn files_of(root: &Path, add: &Add) -> Result<Vec<PathBuf>> {
+    let mut files = vec![local(root, &add.path)?];
+    if let Some(vector) = &add.deletion_vector
+        && let Some(file) = file_of(vector)?
+    {
+        files.push(local(root, &file)?);
+    }
+    Ok(files)
 }
 
 fn rows_of(path: &Path) -> Result<u64> {
@@ -115,19 +130,25 @@ impl DeltaTable {
         let root = std::path::absolute(root).map_err(|source| {
             QueryError::Table(TableError::Io { what: "finding", path: root.to_owned(), source })
         })?;
-        let snapshot = DeltaSnapshot::open(&root, asked)?;
+        Self::of(&DeltaSnapshot::open(&root, asked)?)
+    }
+
+    /// Files of a version.
+    ///
+    /// # Errors
+    /// As [`DeltaTable::open`].
+    pub(crate) fn of(snapshot: &DeltaSnapshot) -> Result<Self> {
         let columns = schema::delta_schema(&snapshot.metadata.schema_string)?;
-        for field in columns.fields() {
-            if renames_below(field.data_type()) {
-                let name = field.name();
-                return Err(not_supported(format!(
-                    "column {name}: fields below it have other names in files (column mapping)"
-                )));
-            }
-        }
         let partitions = &snapshot.metadata.partition_columns;
         let is_partition = |f: &Field| partitions.contains(f.name());
-        let physical = |f: &FieldRef| as_view(&f.as_ref().clone().with_name(schema::physical_name(f)));
+        let physical = |f: &FieldRef| {
+            let stored = f.as_ref().clone().with_name(schema::physical_name(f));
+            as_view(&if renames_below(f.data_type()) {
+                stored.with_data_type(names::in_files(f.data_type()))
+            } else {
+                stored
+            })
+        };
         let in_files: Vec<FieldRef> =
             columns.fields().iter().filter(|f| !is_partition(f)).map(physical).collect();
         let by_partition: Vec<&FieldRef> = columns.fields().iter().filter(|f| is_partition(f)).collect();
@@ -146,7 +167,11 @@ impl DeltaTable {
         let stored = TableSchema::builder(Arc::new(Schema::new(in_files)))
             .with_table_partition_cols(stored_partitions)
             .build();
-        let schema = Arc::new(Schema::new(columns.fields().iter().map(|f| as_view(f)).collect::<Vec<_>>()));
+        let known = |f: &FieldRef| {
+            let plain = || f.as_ref().clone().with_data_type(plain_type(f.data_type()));
+            if renames_below(f.data_type()) { as_view(&plain()) } else { as_view(f) }
+        };
+        let schema = Arc::new(Schema::new(columns.fields().iter().map(known).collect::<Vec<_>>()));
         Ok(Self { schema, places, stored, files })
     }
 }
@@ -208,13 +233,21 @@ impl TableProvider for DeltaTable {
             .build();
         let scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);
         let stored = scan.schema();
-        let names =
-            wanted.iter().zip(stored.fields()).enumerate().map(|(at, (column, field))| ProjectionExpr {
-                expr: Arc::new(Column::new(field.name(), at)),
-                alias: self.schema.field(*column).name().clone(),
-            });
+        let known = |column: &usize| self.schema.field(*column);
+        let names = wanted.iter().zip(stored.fields()).enumerate().map(|(at, (column, field))| {
+            let (known, values) = (known(column), Arc::new(Column::new(field.name(), at)));
+            let expr: Arc<dyn PhysicalExpr> = if known.data_type() != field.data_type() {
+                Arc::new(Named::new(values, known.data_type().clone()))
+            } else {
+                values
+            };
+            ProjectionExpr { expr, alias: known.name().clone() }
+        });
         let names: Vec<ProjectionExpr> = names.collect();
-        if names.iter().zip(stored.fields()).all(|(p, f)| p.alias == *f.name()) {
+        let is_same = |(column, field): (&usize, &FieldRef)| {
+            known(column).name() == field.name() && known(column).data_type() == field.data_type()
+        };
+        if wanted.iter().zip(stored.fields()).all(is_same) {
             return Ok(scan);
         }
         Ok(Arc::new(ProjectionExec::try_new(names, scan).map_err(|e: DataFusionError| e)?))

@@ -1,8 +1,9 @@
 //! Statements from the outside.
 //!
-//! * [`random`] – random queries, compared and rewritten; [`remote`] – tables of servers; [`statements`] – what each statement does; [`transactions`] – several of them as one; [`tpch`] – TPC-H against DataFusion over the same rows in memory.
+//! * [`delta`] – Delta Lake tables; [`random`] – random queries, compared and rewritten; [`remote`] – tables of servers; [`statements`] – what each statement does; [`transactions`] – several of them as one; [`tpch`] – TPC-H against DataFusion over the same rows in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod delta;
 mod random;
 mod remote;
 mod statements;
