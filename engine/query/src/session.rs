@@ -30,6 +30,7 @@ use crate::few::FewGroups;
 use crate::filters::physical_rules;
 use crate::joins::JoinsThatFit;
 use crate::maps::MapKeys;
+use crate::order::JoinOrder;
 use crate::query::Query;
 use crate::remote::{Connecting, Servers};
 use crate::scan::Decode;
@@ -207,6 +208,7 @@ impl Session {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_optimizer_rule(Arc::new(JoinOrder))
             .with_optimizer_rule(Arc::new(SmallDecimals))
             .with_physical_optimizer_rules(rules)
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))

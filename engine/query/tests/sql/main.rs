@@ -1,9 +1,10 @@
 //! Statements from the outside.
 //!
-//! * [`delta`] – Delta Lake tables; [`random`] – random queries, compared and rewritten; [`remote`] – tables of servers; [`statements`] – what each statement does; [`transactions`] – several of them as one; [`tpch`] – TPC-H against DataFusion over the same rows in memory.
+//! * [`delta`] – Delta Lake tables; [`joins`] – joins of many tables, in any order; [`random`] – random queries, compared and rewritten; [`remote`] – tables of servers; [`statements`] – what each statement does; [`transactions`] – several of them as one; [`tpch`] – TPC-H against DataFusion over the same rows in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod delta;
+mod joins;
 mod random;
 mod remote;
 mod statements;
