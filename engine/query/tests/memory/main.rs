@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Rows of the table, each of which becomes a kilobyte.
-const ROWS: usize = 400_000;
+const ROWS: usize = 450_000;
 const CHANGED_BYTES: usize = ROWS * 1000;
 /// What operators may hold.
 const BUDGET_BYTES: u64 = 48 << 20;

@@ -48,7 +48,10 @@ fn query(r: &mut StdRng) -> String {
         conditions.push(match r.random_range(0..10) {
             0 => format!("r{at}.v = r{other}.v AND r{at}.b = r{other}.b"),
             1 => format!("{} = {} + 1", number(r, at), number(r, other)),
-            2 => format!("{} + {} = {}", number(r, at), number(r, other), number(r, r.random_range(0..at))),
+            2 => {
+                let third = r.random_range(0..at);
+                format!("{} + {} = {}", number(r, at), number(r, other), number(r, third))
+            }
             3 => format!("r{at}.k = r{other}.k AND (r{at}.a < r{other}.b OR r{at}.v = r{other}.v)"),
             // Nothing connects it, so that all of its few rows are wanted.
             4 => format!("r{at}.k <= 2"),

@@ -294,12 +294,8 @@ async fn rows_are_copied_to_files() {
         ["100"]
     );
     assert_eq!(
-        lines(
-            &s,
-            &format!("SELECT k, count(v) FROM '{place}/*.dlb' WHERE k < 2 GROUP BY k ORDER BY k")
-                .replace("*", "b")
-        )
-        .await,
+        lines(&s, &format!("SELECT k, count(v) FROM '{place}/b.dlb' WHERE k < 2 GROUP BY k ORDER BY k"))
+            .await,
         ["0|33", "1|34"]
     );
     // A statement that fails leaves what was there.
