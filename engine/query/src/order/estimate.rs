@@ -355,6 +355,8 @@ fn of_table(scan: &TableScan) -> Option<Estimate> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::ops::Not;
+
     use super::*;
     use datafusion::logical_expr::{col, lit};
 
