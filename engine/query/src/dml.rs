@@ -715,7 +715,12 @@ fn merge_query(
     };
     let from = match &merge.source {
         TableFactor::Table { name, .. } => name.to_string(),
-        TableFactor::Derived { subquery, .. } => format!("({subquery}) AS {source}"),
+        TableFactor::Derived { subquery, alias, .. } => {
+            let names = alias.iter().flat_map(|alias| &alias.columns).map(|column| column.name.to_string());
+            let names: Vec<String> = names.collect();
+            let columns = if names.is_empty() { String::new() } else { format!("({})", names.join(", ")) };
+            format!("({subquery}) AS {source}{columns}")
+        }
         other => return Err(QueryError::NotSupported(format!("a MERGE from {other}"))),
     };
     let sql = format!(

@@ -64,6 +64,11 @@ fn ending_of(file: &str) -> String {
 /// # Errors
 /// When they can't be listed or read, or their folders don't say the same of each of them.
 pub(crate) async fn open(state: &SessionState, path: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    if path.rsplit_once('/').is_some_and(|(folders, _)| folders.contains('*')) {
+        let message =
+            format!("{path}: a * can only stand in the file's name; a folder is read with those in it");
+        return Err(DataFusionError::External(Box::new(QueryError::NotSupported(message))));
+    }
     let url = ListingTableUrl::parse(path)?;
     let store = state.runtime_env().object_store(&url)?;
     let all = match url.list_all_files(state, store.as_ref(), "").await {

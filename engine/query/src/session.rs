@@ -8,6 +8,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::catalog::SchemaProvider;
 use datafusion::datasource::MemTable;
+use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
@@ -190,7 +191,9 @@ impl Session {
                 std::num::NonZeroUsize::new(CONSUMERS_NAMED).unwrap_or(std::num::NonZeroUsize::MIN),
             )),
         };
-        let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(pool);
+        // Folders are listed anew for each statement: others put files there.
+        let caches = CacheManagerConfig::default().with_list_files_cache_limit(0);
+        let mut runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).with_cache_manager(caches);
         if let Some(folder) = options.temp_dir {
             let mode = DiskManagerMode::Directories(vec![folder]);
             runtime = runtime.with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode));

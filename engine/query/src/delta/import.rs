@@ -3,7 +3,7 @@
 //! Each of its files becomes files here, so that a version that adds, removes or marks rows does the same with what they became. Where the columns change in a way that
 //! tables here don't, all rows of that version are written anew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -177,14 +177,16 @@ impl Import {
     ) -> Result<u64> {
         let mut taken: HashMap<Box<str>, Taken> = HashMap::new();
         let mut metadata = base.metadata;
-        let begun = Changes { adds: base.files, ..Changes::default() };
+        // Its commit may be gone, where a checkpoint stands for it.
+        let told = history.changes(first).unwrap_or_default();
+        let begun = Changes { metadata: None, adds: base.files, removes: Vec::new(), ..told };
         let mut next = Some((first, begun));
         while let Some((version, changes)) = next.take() {
             table.refresh()?;
             let mut txn = table.begin()?;
             txn.application(APPLICATION, version as i64);
             if let Some(new) = &changes.metadata {
-                self.adopt(&mut txn, history.root(), (&metadata, new), &mut taken)?;
+                self.adopt(&mut txn, history.root(), (&metadata, new), &changes, &mut taken)?;
                 metadata = new.clone();
             }
             self.version(&mut txn, history.root(), &metadata, &changes, &mut taken)?;
@@ -210,6 +212,7 @@ impl Import {
         txn: &mut OptimisticTransaction,
         root: &Path,
         (old, new): (&Metadata, &Metadata),
+        version: &Changes,
         taken: &mut HashMap<Box<str>, Taken>,
     ) -> Result<()> {
         let (was, is) = (columns(old)?, columns(new)?);
@@ -230,9 +233,12 @@ impl Import {
             None => {
                 let path = txn.snapshot().path().to_owned();
                 txn.replace_table(&new_table(&self.session, &path, new)?)?;
-                // All that is live is to be written under the new columns.
+                // All that stays live is to be written under the new columns.
+                let touched: HashSet<&str> = (version.removes.iter().map(|remove| &*remove.path))
+                    .chain(version.adds.iter().map(|add| &*add.path))
+                    .collect();
                 let live: Vec<Add> = taken.drain().map(|(_, taken)| taken.add).collect();
-                for add in live {
+                for add in live.into_iter().filter(|add| !touched.contains(&*add.path)) {
                     taken.insert(add.path.clone(), self.file(txn, root, new, add)?);
                 }
                 Ok(())
@@ -298,8 +304,35 @@ impl Import {
     }
 }
 
+impl Taken {
+    /// Where rows that the source deletes are in each of the files here: without those that were left out before them. `None` where there are not so many.
+    fn places(&self, deleted: &Rows) -> Option<Vec<Rows>> {
+        let places: Rows = deleted.iter().map(|row| row - self.left_out.rank(row)).collect();
+        let all: u64 = self.files.iter().map(|(_, rows)| rows).sum();
+        if places.max().is_some_and(|last| last >= all) {
+            return None;
+        }
+        let (mut begins, mut places) = (0, places.iter().peekable());
+        let of_file = self.files.iter().map(|(_, rows)| {
+            let ends = begins + rows;
+            let mut here = Rows::new();
+            while let Some(row) = places.next_if(|row| *row < ends) {
+                here.insert(row - begins);
+            }
+            begins = ends;
+            here
+        });
+        Some(of_file.collect())
+    }
+}
+
 fn remove_files(txn: &mut OptimisticTransaction, gone: &Taken) -> Result<()> {
-    for (path, _) in &gone.files {
+    let deleted = gone.places(&(&gone.deleted - &gone.left_out)).unwrap_or_default();
+    for (at, (path, rows)) in gone.files.iter().enumerate() {
+        // A file goes with the last of its rows.
+        if *rows > 0 && deleted.get(at).is_some_and(|deleted| deleted.len() == *rows) {
+            continue;
+        }
         let file = txn.snapshot().file(path)?;
         txn.remove_file(&file)?;
     }
@@ -308,26 +341,11 @@ fn remove_files(txn: &mut OptimisticTransaction, gone: &Taken) -> Result<()> {
 
 /// Deletes the rows that the source has deleted since; whether it was possible to tell which those are here.
 fn mark(txn: &mut OptimisticTransaction, known: &Taken, deleted: &Rows) -> Result<bool> {
+    let Some(places) = known.places(&(deleted - &known.deleted)) else { return Ok(false) };
     let snapshot = txn.snapshot().clone();
-    let mut begins = 0;
-    let new = deleted - &known.deleted;
-    // Where rows are here: without those that were left out before them.
-    let places: Rows = new.iter().map(|row| row - known.left_out.rank(row)).collect();
-    let all: u64 = known.files.iter().map(|(_, rows)| rows).sum();
-    if places.max().is_some_and(|last| last >= all) {
-        return Ok(false);
-    }
-    let mut places = places.iter().peekable();
-    for (path, rows) in &known.files {
-        let ends = begins + rows;
-        let mut here = Rows::new();
-        while let Some(row) = places.next_if(|row| *row < ends) {
-            here.insert(row - begins);
-        }
-        begins = ends;
+    for ((path, _), here) in known.files.iter().zip(places) {
         if !here.is_empty() {
-            let Ok(file) = snapshot.file(path) else { return Ok(false) };
-            txn.delete_rows(&file, &here)?;
+            txn.delete_rows(&snapshot.file(path)?, &here)?;
         }
     }
     Ok(true)

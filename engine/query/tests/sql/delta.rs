@@ -149,7 +149,7 @@ async fn what_can_not_be_read_any_more_is_left_out() {
     lake(&s, &root).await;
     let from = root.display();
     fs::remove_file(root.join("f1.parquet")).unwrap();
-    assert_eq!(lines(&s, &format!("IMPORT '{from}' TO t")).await, ["4|7|5|3"]);
+    assert_eq!(lines(&s, &format!("IMPORT '{from}' TO t")).await, ["4|7|4|3"]);
     assert_eq!(lines(&s, "SELECT count(*), sum(id) FROM t VERSION AS OF 1").await, ["17|176"]);
     // Commits before the third are gone, and nothing stands for them.
     fs::remove_file(root.join("_delta_log/00000000000000000002.json")).unwrap();
@@ -163,7 +163,7 @@ async fn what_can_not_be_read_any_more_is_left_out() {
     lake(&s, &other).await;
     fs::write(other.join("f4.parquet"), "no Parquet").unwrap();
     assert!(try_lines(&s, &format!("IMPORT '{}' TO u", other.display())).await.is_err());
-    assert_eq!(s.table_names(), ["t"]);
+    assert!(!s.table_names().contains(&"u".to_owned()), "{:?}", s.table_names());
     fs::remove_file(other.join("f5.parquet")).unwrap();
     let error = try_lines(&s, &format!("IMPORT '{}' TO u", other.display())).await.unwrap_err();
     assert!(error.to_string().contains("f5.parquet"), "{error}");

@@ -109,7 +109,7 @@ fn query(r: &mut StdRng) -> String {
         .collect();
     let sums: Vec<String> = (0..relations).map(|at| format!("sum(r{at}.k)")).collect();
     format!(
-        "SELECT count(*), {}, min({}), max({}), min({}) FROM {from} WHERE {}",
+        "SELECT count(*), {}, min({}) AS x, max({}) AS y, min({}) AS z FROM {from} WHERE {}",
         sums.join(", "),
         all[0],
         all[1],
