@@ -40,7 +40,8 @@ struct Frame {
 }
 
 impl Frame {
-    /// The bytes of a frame from `from` on. Boxed, for the message points into it.
+    /// The bytes of a frame from `from` on.
+    #[allow(clippy::unnecessary_box_returns, reason = "the message points into it, so it must not move")]
     fn of(header: &[u8], payload: &[u8], from: usize) -> Box<Self> {
         let piece = |bytes: &[u8], from: usize| libc::iovec {
             iov_base: bytes[from.min(bytes.len())..].as_ptr().cast_mut().cast(),

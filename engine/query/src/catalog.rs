@@ -287,7 +287,8 @@ fn split_version(name: &str) -> (&str, Option<At>) {
 
 /// Whether a name in FROM is a path.
 fn is_path(name: &str) -> bool {
-    name.contains(['/', '*']) || name.ends_with(".dlb") || Kind::of(name).is_some()
+    let is_ours = Path::new(name).extension().is_some_and(|ending| ending == "dlb");
+    name.contains(['/', '*']) || is_ours || Kind::of(name).is_some()
 }
 
 /// Files by a glob, sorted.

@@ -186,18 +186,14 @@ impl DecimalArithmetic {
         })
     }
 
-    fn fast(&self, left: &ColumnarValue, right: &ColumnarValue, rows: usize) -> Result<Option<ArrayRef>> {
-        let (Some((l, l_nulls)), Some((r, r_nulls))) = (operand(left), operand(right)) else {
-            return Ok(None);
-        };
+    fn fast(&self, left: &ColumnarValue, right: &ColumnarValue, rows: usize) -> Option<ArrayRef> {
+        let (l, l_nulls) = operand(left)?;
+        let (r, r_nulls) = operand(right)?;
         let wide = i128::from;
         let values = match self.op {
             Op::Multiply => small(rows, l, r, |a, b| wide(a) * wide(b)),
             Op::Add | Op::Subtract => {
-                let shifts = (self.shift(&left.data_type()), self.shift(&right.data_type()));
-                let (Some(l_shift), Some(r_shift)) = shifts else {
-                    return Ok(None);
-                };
+                let (l_shift, r_shift) = (self.shift(&left.data_type())?, self.shift(&right.data_type())?);
                 if self.op == Op::Add {
                     small(rows, l, r, |a, b| wide(a) * l_shift + wide(b) * r_shift)
                 } else {
@@ -205,14 +201,13 @@ impl DecimalArithmetic {
                 }
             }
         };
-        let Some(values) = values else { return Ok(None) };
         let nulls = NullBuffer::union(l_nulls, r_nulls);
-        let array = Decimal128Array::new(ScalarBuffer::from(values), nulls);
-        Ok(Some(Arc::new(array.with_data_type(self.result.clone()))))
+        let array = Decimal128Array::new(ScalarBuffer::from(values?), nulls);
+        Some(Arc::new(array.with_data_type(self.result.clone())))
     }
 
     fn run(&self, left: &ColumnarValue, right: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
-        if let Some(array) = self.fast(left, right, rows)? {
+        if let Some(array) = self.fast(left, right, rows) {
             return Ok(array);
         }
         let (l, r) = (left.to_array(rows)?, right.to_array(rows)?);

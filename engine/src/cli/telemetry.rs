@@ -36,9 +36,9 @@ const TARGET: &str = "deltalite";
 
 /// What is told, and to whom. Dropping it sends what was not sent yet.
 pub(super) struct Telemetry {
-    /// First: it sends what is left over threads of the second.
     provider: Option<SdkTracerProvider>,
-    _threads: Option<tokio::runtime::Runtime>,
+    /// What it sends with.
+    threads: Option<tokio::runtime::Runtime>,
 }
 
 impl Telemetry {
@@ -59,7 +59,7 @@ impl Telemetry {
             Some(LogFormat::Json) => log.json().flatten_event(true).with_filter(filter).boxed(),
             Some(LogFormat::Text) | None => log.with_filter(filter).boxed(),
         };
-        let mut this = Self { provider: None, _threads: None };
+        let mut this = Self { provider: None, threads: None };
         let spans = match &settings.otlp {
             None => None,
             Some(url) => {
@@ -108,7 +108,7 @@ impl Telemetry {
             .with_resource(resource)
             .build();
         trace::set_hook(join);
-        self._threads = Some(threads);
+        self.threads = Some(threads);
         Ok(self.provider.insert(provider))
     }
 }
@@ -119,6 +119,9 @@ impl Drop for Telemetry {
             && let Err(error) = provider.shutdown()
         {
             tracing::warn!(%error, "the last spans were not sent");
+        }
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
         }
     }
 }

@@ -250,7 +250,9 @@ impl<'p> LeafBuilder<'p> {
         let validity =
             page.validity.as_ref().map(|v| v.decode(rows.start, rows.len())).transpose()?.map(|all| {
                 let mut some = BooleanBufferBuilder::new(kept);
-                runs.iter().for_each(|(from, n)| some.append_buffer(&all.slice(*from, *n)));
+                for (from, n) in runs {
+                    some.append_buffer(&all.slice(*from, *n));
+                }
                 some.finish()
             });
         self.append_nulls(kept, validity);

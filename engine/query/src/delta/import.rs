@@ -146,7 +146,7 @@ impl Import {
         let base = DeltaSnapshot::open(history.root(), Asked::Version(first))?;
         let table = new_table(&self.session, &path, &base.metadata)?.execute()?;
         match self.versions(&table, &history, base, first) {
-            Ok(rows) => self.told(&table, &history, first, rows),
+            Ok(rows) => Self::told(&table, &history, first, rows),
             Err(error) => {
                 // What went wrong is worth more than that the rest could not be removed.
                 let _ = table.drop_table();
@@ -155,7 +155,7 @@ impl Import {
         }
     }
 
-    fn told(&self, table: &DeltaLiteTable, history: &History, first: u64, rows: u64) -> Result<RecordBatch> {
+    fn told(table: &DeltaLiteTable, history: &History, first: u64, rows: u64) -> Result<RecordBatch> {
         table.refresh()?;
         let number = |n: u64| Arc::new(UInt64Array::from(vec![n])) as ArrayRef;
         RecordBatch::try_from_iter([

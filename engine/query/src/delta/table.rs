@@ -236,10 +236,10 @@ impl TableProvider for DeltaTable {
         let known = |column: &usize| self.schema.field(*column);
         let names = wanted.iter().zip(stored.fields()).enumerate().map(|(at, (column, field))| {
             let (known, values) = (known(column), Arc::new(Column::new(field.name(), at)));
-            let expr: Arc<dyn PhysicalExpr> = if known.data_type() != field.data_type() {
-                Arc::new(Named::new(values, known.data_type().clone()))
-            } else {
+            let expr: Arc<dyn PhysicalExpr> = if known.data_type() == field.data_type() {
                 values
+            } else {
+                Arc::new(Named::new(values, known.data_type().clone()))
             };
             ProjectionExpr { expr, alias: known.name().clone() }
         });

@@ -196,7 +196,9 @@ impl Column {
         if !given.clone().enumerate().all(|(at, number)| at == usize::from(number)) {
             let mut table = [NONE; 256];
             given.zip(&mut table).for_each(|(number, to)| *to = number);
-            numbers.iter_mut().for_each(|number| *number = table[usize::from(*number)]);
+            for number in numbers.iter_mut() {
+                *number = table[usize::from(*number)];
+            }
         }
         let (Some(nulls), Some(null)) = (nulls, self.null) else { return true };
         // Values of rows without one are of no concern.

@@ -154,7 +154,7 @@ impl Numbers {
                     narrowed(level, array, rows.clone(), out)?
                 }
                 Node::Product(left, right) => {
-                    let most = most_of(&self.most, *left, *right, |l, r| l.checked_mul(r));
+                    let most = most_of(&self.most, *left, *right, u128::checked_mul);
                     if most.is_some() {
                         sums::multiply(level, &before[left.0][..n], &before[right.0][..n], out);
                     }

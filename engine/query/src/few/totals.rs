@@ -89,7 +89,7 @@ struct Sums {
     number: Number,
     /// The same, for rows whose values don't fit 64 bits.
     expr: Arc<dyn PhysicalExpr>,
-    sums: Vec<i128>,
+    totals: Vec<i128>,
     /// Rows that have a value.
     counts: Vec<u64>,
     /// Where the batch has none.
@@ -188,7 +188,7 @@ impl Totals {
         };
         let of = self.sums.iter().position(|sums| sums.number == number).unwrap_or_else(|| {
             let expr = Arc::clone(argument);
-            self.sums.push(Sums { number, expr, sums: Vec::new(), counts: Vec::new(), nulls: None });
+            self.sums.push(Sums { number, expr, totals: Vec::new(), counts: Vec::new(), nulls: None });
             self.sums.len() - 1
         });
         let data_type = state.data_type().clone();
@@ -230,7 +230,7 @@ impl Totals {
     fn grow(&mut self, count: usize) {
         self.rows.resize(count, 0);
         for sums in &mut self.sums {
-            sums.sums.resize(count, 0);
+            sums.totals.resize(count, 0);
             sums.counts.resize(count, 0);
         }
         self.counts.iter_mut().for_each(|counts| counts.counts.resize(count, 0));
@@ -248,7 +248,7 @@ impl Totals {
             let evaluate = |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(batch)?.into_array(rows);
             let arguments = wanted.arguments.iter().map(evaluate).collect::<Result<Vec<_>>>()?;
             let filter = wanted.filter.as_ref().map(evaluate).transpose()?;
-            let filter = filter.as_ref().map(|filter| filter.as_boolean());
+            let filter = filter.as_ref().map(AsArray::as_boolean);
             accumulator.update_batch(&arguments, indices, filter, count)?;
         }
         Ok(())
@@ -291,11 +291,11 @@ impl Sums {
         let nulls = self.groups_without();
         Ok(match data_type {
             DataType::Int64 => {
-                let sums: Vec<i64> = self.sums.iter().map(|sum| *sum as i64).collect();
+                let sums: Vec<i64> = self.totals.iter().map(|sum| *sum as i64).collect();
                 Arc::new(Int64Array::new(sums.into(), nulls))
             }
             DataType::Decimal128(..) => {
-                let sums = Decimal128Array::new(ScalarBuffer::from(self.sums.clone()), nulls);
+                let sums = Decimal128Array::new(ScalarBuffer::from(self.totals.clone()), nulls);
                 Arc::new(sums.with_data_type(data_type.clone()))
             }
             other => return plan_err!("sums of type {other}"),
@@ -323,13 +323,13 @@ impl Sums {
             return self.add_wide(batch, &chunk.rows, groups);
         };
         let Some(groups) = groups else {
-            self.sums[0] = self.sums[0].wrapping_add(i128::from(sums::sum(Level::current(), values)));
+            self.totals[0] = self.totals[0].wrapping_add(i128::from(sums::sum(Level::current(), values)));
             return Ok(());
         };
         let mut some = [0; sums::GROUPS_MAX];
-        let some = &mut some[..self.sums.len()];
+        let some = &mut some[..self.totals.len()];
         sums::by_group(Level::current(), values, groups, some);
-        for (sum, more) in self.sums.iter_mut().zip(some) {
+        for (sum, more) in self.totals.iter_mut().zip(some) {
             *sum = sum.wrapping_add(i128::from(*more));
         }
         Ok(())
@@ -341,7 +341,7 @@ impl Sums {
         let array = self.expr.evaluate(&batch)?.into_array(rows.len())?;
         let mut add = |row: usize, value: i128| {
             let group = groups.map_or(0, |groups| usize::from(groups[row]));
-            if let Some(sum) = self.sums.get_mut(group) {
+            if let Some(sum) = self.totals.get_mut(group) {
                 *sum = sum.wrapping_add(value);
             }
         };

@@ -264,7 +264,7 @@ mod tests {
 
         /// The cost of the cheapest order without cross products, by trying all.
         fn least(&self, set: Set, known: &mut HashMap<Set, f64>) -> f64 {
-            if set.count_ones() == 1 {
+            if set.is_power_of_two() {
                 return 0.0;
             }
             if let Some(cost) = known.get(&set) {

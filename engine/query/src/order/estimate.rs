@@ -208,7 +208,6 @@ fn number(value: &ScalarValue) -> Option<f64> {
         V::Int8(v) => f64::from((*v)?),
         V::Int16(v) => f64::from((*v)?),
         V::Int32(v) | V::Date32(v) => f64::from((*v)?),
-        V::Int64(v) | V::Date64(v) => (*v)? as f64,
         V::UInt8(v) => f64::from((*v)?),
         V::UInt16(v) => f64::from((*v)?),
         V::UInt32(v) => f64::from((*v)?),
@@ -216,7 +215,9 @@ fn number(value: &ScalarValue) -> Option<f64> {
         V::Float32(v) => f64::from((*v)?),
         V::Float64(v) => (*v)?,
         V::Decimal128(v, _, scale) => (*v)? as f64 / 10f64.powi(i32::from(*scale)),
-        V::TimestampSecond(v, _)
+        V::Int64(v)
+        | V::Date64(v)
+        | V::TimestampSecond(v, _)
         | V::TimestampMillisecond(v, _)
         | V::TimestampMicrosecond(v, _)
         | V::TimestampNanosecond(v, _) => (*v)? as f64,
@@ -289,7 +290,7 @@ pub(super) fn estimate(plan: &LogicalPlan, depth: usize) -> Option<Estimate> {
         LogicalPlan::Join(join) => {
             let grouped = Group::of(plan, depth + 1);
             if let Some(mut group) = grouped {
-                return group.estimate();
+                return Some(group.estimate());
             }
             // Rows of a side that is kept whole are there at least once.
             let (mut left, right) = (of(&join.left)?, of(&join.right)?);

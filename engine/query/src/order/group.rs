@@ -266,7 +266,7 @@ impl Group {
     }
 
     /// What all its joins yield together.
-    pub(super) fn estimate(&mut self) -> Option<Estimate> {
+    pub(super) fn estimate(&mut self) -> Estimate {
         let all = self.tree.set();
         let rows = self.rows_of(all);
         let mut found = Estimate::of_rows(rows);
@@ -275,7 +275,7 @@ impl Group {
                 found.take_columns(estimate.clone());
             }
         }
-        Some(found)
+        found
     }
 
     /// The group with a better order, if there is one.
@@ -298,7 +298,7 @@ impl Group {
         if let Some(rows) = self.rows.get(&set) {
             return *rows;
         }
-        let rows = if set.count_ones() == 1 {
+        let rows = if set.is_power_of_two() {
             self.estimates[set.trailing_zeros() as usize].rows
         } else {
             let mut any_rows = |_: Set| 0.0;

@@ -1,5 +1,7 @@
 //! Delta Lake tables: nested columns under other names in files, and import version by version.
 
+#![allow(clippy::needless_pass_by_value, reason = "what is passed is written where it is passed")]
+
 use std::fs;
 use std::path::Path;
 

@@ -238,7 +238,8 @@ fn a_failure_behind_the_last_commit_is_made_up_for() {
 /// Where a commit may be found after a crash, it is not said to be none.
 #[test]
 fn two_failures_behind_the_last_commit_are_told_truly() {
-    let faults: [([(Call, usize, bool); 2], bool); 4] = [
+    type Failures = [(Call, usize, bool); 2];
+    let faults: [(Failures, bool); 4] = [
         ([(Call::Append, 0, false), (Call::Append, 1, false)], false),
         ([(Call::Append, 0, true), (Call::Create, 0, false)], true),
         ([(Call::Sync, 0, false), (Call::Create, 0, false)], true),
