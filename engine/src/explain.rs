@@ -240,6 +240,10 @@ const CODES: &[(&str, &str)] = &[
         "A statement was run again and again, and each time another transaction had won. Let writers that change the same rows take turns.",
     ),
     ("DL-0622", "Rows can't be computed; the message has Arrow's words."),
+    (
+        "DL-0623",
+        "OPTIMIZE, VACUUM or VERIFY was asked to stop, and did before it committed; run it again to go on.",
+    ),
     ("DL-0701", "The text is no SQL statement; the caret shows where it stops being one."),
     (
         "DL-0702",

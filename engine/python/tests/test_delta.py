@@ -155,3 +155,21 @@ def test_what_is_not_understood_is_refused(tmp_path):
     with pytest.raises(deltalite.DeltaLiteError, match="not empty"):
         table = deltalite.write(tmp_path / "mine", rows(0, 3))
         deltalite.sql(f"EXPORT '{table.path}' TO '{path}'")
+
+
+def test_a_genuine_table_is_imported_with_its_history_and_given_back(tmp_path):
+    source = tmp_path / "source"
+    write_deltalake(source, rows(0, 40))
+    DeltaTable(str(source)).delete("id % 7 = 1")
+    write_deltalake(source, rows(100, 20, 1), mode="append")
+    table = deltalite.import_delta(source, tmp_path / "mine")
+    assert sorted_rows(table.to_arrow()) == theirs(source)
+    versions = DeltaTable(str(source)).version()
+    for version in range(versions + 1):
+        assert sorted_rows(table.at(version + 1).to_arrow()) == theirs(source, version)
+    table.export_delta(tmp_path / "back")
+    assert theirs(tmp_path / "back") == theirs(source)
+    table.at(1).export_delta(tmp_path / "oldest")
+    assert theirs(tmp_path / "oldest") == theirs(source, 0)
+    with pytest.raises(deltalite.DeltaLiteError, match="no_such_folder"):
+        deltalite.import_delta(tmp_path / "no_such_folder", tmp_path / "nothing")

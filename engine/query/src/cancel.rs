@@ -1,5 +1,7 @@
 //! Ending a statement that changes tables: its thread waits for disks and commits, where dropping a future does not reach.
 
+use deltalite_table::Interrupt;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::error::{QueryError, Result};
@@ -20,6 +22,17 @@ pub(crate) fn pair() -> (Waiting, Stop) {
 }
 
 impl Stop {
+    /// Stops a table's work when nobody waits any more.
+    pub(crate) fn interrupt(&self, handle: &Handle) -> Interrupt {
+        let (interrupt, mut stop) = (Interrupt::default(), self.clone());
+        let asked = interrupt.clone();
+        handle.spawn(async move {
+            stop.asked().await;
+            asked.stop();
+        });
+        interrupt
+    }
+
     /// Ends when nobody waits any more.
     pub(crate) async fn asked(&mut self) {
         while self.0.changed().await.is_ok() {}

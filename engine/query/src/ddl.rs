@@ -70,11 +70,12 @@ pub(crate) async fn run_own(session: &Session, own: Own) -> Result<RecordBatch> 
     let session = session.clone();
     let handle = tokio::runtime::Handle::current();
     let (_waiting, stop) = cancel::pair();
+    let interrupt = stop.interrupt(&handle);
     blocking(move || {
         let open = |name: &str| session.names().open_table(name);
         match own {
             Own::Optimize { table, curve, .. } => {
-                let mut optimize = open(&table)?.optimize();
+                let mut optimize = open(&table)?.optimize().interrupt(interrupt);
                 if let Some(condition) = condition {
                     optimize = optimize.filter(condition);
                 }
@@ -93,7 +94,7 @@ pub(crate) async fn run_own(session: &Session, own: Own) -> Result<RecordBatch> 
                 ])
             }
             Own::Vacuum { table, hours, versions, dry_run } => {
-                let mut vacuum = open(&table)?.vacuum();
+                let mut vacuum = open(&table)?.vacuum().interrupt(interrupt);
                 if let Some(hours) = hours {
                     vacuum = vacuum.retain_for(Duration::from_secs(hours.saturating_mul(3600)));
                 }
@@ -122,7 +123,7 @@ pub(crate) async fn run_own(session: &Session, own: Own) -> Result<RecordBatch> 
                 table_of_columns([("version", Arc::new(UInt64Array::from(vec![done.version.0])) as ArrayRef)])
             }
             Own::Verify { table, rows } => {
-                let report = open(&table)?.verify(rows)?;
+                let report = open(&table)?.verify_until(rows, &interrupt)?;
                 let mut lines: Vec<Option<String>> =
                     report.problems.iter().map(|p| Some(format!("{p} [{}]", p.code()))).collect();
                 if lines.is_empty() {

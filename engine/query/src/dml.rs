@@ -343,7 +343,7 @@ impl Work {
             }
             let mut places = Places::default();
             for batch in self.batches(query.into_stream()?) {
-                places.add(&batch?, false)?;
+                places.add(&batch?, false, false)?;
             }
             let deleted = places.delete(txn, &target.relation)?;
             txn.read_whole_table();
@@ -380,7 +380,7 @@ impl Work {
             let (mut places, mut writer) = (Places::default(), txn.writer()?);
             for batch in self.batches(query.into_stream()?) {
                 let batch = batch?;
-                places.add(&batch, true)?;
+                places.add(&batch, true, true)?;
                 let becomes: Vec<usize> = (2..batch.num_columns()).collect();
                 writer.write_changed(&assigned(&batch, &becomes, &types)?)?;
             }
@@ -419,7 +419,7 @@ impl Work {
                     let rows = datafusion::arrow::compute::filter_record_batch(&batch, &keep)
                         .map_err(|e| QueryError::Engine(e.to_string()))?;
                     if clause.action != Action::Insert {
-                        places.add(&rows, true)?;
+                        places.add(&rows, true, clause.action == Action::Update)?;
                     }
                     match clause.action {
                         Action::Delete => {}
@@ -565,15 +565,26 @@ fn changed_columns(
 
 /// Rows by file.
 #[derive(Default)]
-struct Places(HashMap<u32, Rows>);
+struct Places(HashMap<u32, Taken>);
+
+/// Rows of a file that go, and those of them that are changed.
+#[derive(Debug, Default)]
+struct Taken {
+    rows: Rows,
+    changed: Rows,
+}
 
 impl Places {
     /// Takes in the places of rows, which are the first two columns.
-    fn add(&mut self, batch: &RecordBatch, once: bool) -> Result<()> {
+    fn add(&mut self, batch: &RecordBatch, once: bool, changed: bool) -> Result<()> {
         let files = batch.column(0).as_primitive::<UInt32Type>();
         let rows = batch.column(1).as_primitive::<UInt64Type>();
         for at in 0..batch.num_rows() {
-            let new = self.0.entry(files.value(at)).or_default().insert(rows.value(at));
+            let taken = self.0.entry(files.value(at)).or_default();
+            let new = taken.rows.insert(rows.value(at));
+            if changed {
+                taken.changed.insert(rows.value(at));
+            }
             if once && !new {
                 return Err(QueryError::NotSupported(
                     "a row of the table matches several rows of the source, and it is not clear which of them it becomes; make \
@@ -588,10 +599,10 @@ impl Places {
     fn delete(&self, txn: &mut OptimisticTransaction, relation: &Relation) -> Result<u64> {
         let Some((_, files)) = relation.table() else { return Ok(0) };
         let mut deleted = 0;
-        for (file, rows) in &self.0 {
+        for (file, Taken { rows, changed }) in &self.0 {
             let file = &files[*file as usize];
             txn.read_rows(&file.add.path, rows);
-            deleted += txn.delete_rows(file, rows)?;
+            deleted += txn.take_rows(file, rows, changed)?;
         }
         Ok(deleted)
     }

@@ -214,6 +214,12 @@ pub enum TableError {
         /// The row, counted from 0 in its batch.
         row: u64,
     },
+    /// Work that was asked to stop.
+    #[error("{what} was stopped before it was done; run it again to go on")]
+    Interrupted {
+        /// The work.
+        what: &'static str,
+    },
     /// A value that can't be used.
     #[error("{what}: {detail}")]
     Invalid {
@@ -270,6 +276,7 @@ impl TableError {
             TableError::Group(error) => error.code(),
             TableError::Data(error) => error.code(),
             TableError::Compute { .. } => "DL-0622",
+            TableError::Interrupted { .. } => "DL-0623",
         }
     }
 

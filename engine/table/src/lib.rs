@@ -20,5 +20,5 @@ pub mod txn;
 pub mod version;
 
 pub use error::{Result, TableError};
-pub use table::{DeltaLiteTable, OptimisticTransaction, Outcome, TableContext};
+pub use table::{DeltaLiteTable, Interrupt, OptimisticTransaction, Outcome, TableContext};
 pub use version::Version;

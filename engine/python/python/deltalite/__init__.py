@@ -359,7 +359,7 @@ class Table:
         return self._run(f"RESTORE {self._writable('restoring')} TO VERSION AS OF {int(version)}")[0]
 
     def changes(self, start: int, end: int | None = None) -> Result:
-        """Rows that the versions from ``start`` to ``end``, both included, inserted and deleted."""
+        """Rows that the versions from ``start`` to ``end``, both included, inserted, deleted and changed: ``_change_type`` says which."""
         return Result(_Capsule(self._native.changes(start, self.version if end is None else end)))
 
     def tags(self) -> dict[str, int]:
@@ -410,6 +410,11 @@ class Table:
     def verify(self, rows: bool = False) -> list[dict[str, Any]]:
         """Proves the log, and with ``rows`` every page of every file."""
         return _session().sql(f"VERIFY {_name(self.path)}{' ROWS' if rows else ''}").to_pylist()
+
+    def export_delta(self, path: _Path) -> dict[str, Any]:
+        """Writes the rows of this version as a new Delta Lake table of Parquet files, for others to read."""
+        text = f"EXPORT {_name(self.path)} VERSION AS OF {self.version} TO {_text(_absolute(path))}"
+        return _session().sql(text).to_pylist()[0]
 
     def detail(self) -> dict[str, Any]:
         """What the table is: its columns, partitioning, properties, size."""
@@ -494,6 +499,12 @@ def write(path: _Path, data: Any, **options: Any) -> Table:
     table = create(path, schema, **options)
     table.append(data)
     return table
+
+
+def import_delta(source: _Path, path: _Path) -> Table:
+    """Makes a table of a Delta Lake table, with its history: what each version was stands in ``history()``."""
+    _session().sql(f"IMPORT {_text(_absolute(source))} TO {_name(_absolute(path))}").to_pylist()
+    return open(path)
 
 
 def scan_file(

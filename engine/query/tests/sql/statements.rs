@@ -2,6 +2,38 @@
 
 use crate::{lines, session, try_lines};
 
+/// Dropping the query is what Ctrl-C does.
+#[tokio::test(flavor = "multi_thread")]
+async fn maintenance_that_nobody_waits_for_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(&s, "CREATE TABLE t (a BIGINT, b BIGINT)").await;
+    for n in 0..8 {
+        let insert = format!(
+            "INSERT INTO t SELECT value, (value * 7919) % 100003 FROM generate_series({n}00000, {n}99999)"
+        );
+        lines(&s, &insert).await;
+    }
+    let files = || {
+        let entries = std::fs::read_dir(folder.path().join("t")).unwrap();
+        entries.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|x| x == "dlb")).count()
+    };
+    let session = s.clone();
+    let running =
+        tokio::spawn(async move { session.sql("OPTIMIZE t ZORDER BY (a, b)").await?.collect().await });
+    while files() == 8 {
+        assert!(!running.is_finished(), "it was done before it wrote a file");
+        tokio::task::yield_now().await;
+    }
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    while files() != 8 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let rows = lines(&s, "DESCRIBE HISTORY t LIMIT 1").await;
+    assert!(rows[0].contains("WRITE"), "{rows:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_are_inserted_changed_and_deleted() {
     let folder = tempfile::tempdir().unwrap();

@@ -76,18 +76,23 @@ impl OptimisticTransaction {
     /// # Errors
     /// When the condition doesn't fit, or reading fails.
     pub fn delete_where(&mut self, predicate: Option<&Predicate>) -> Result<u64> {
+        self.take_where(predicate, false)
+    }
+
+    /// Takes the rows for which a condition is true: they are deleted, or the transaction writes what they become.
+    pub(super) fn take_where(&mut self, predicate: Option<&Predicate>, changed: bool) -> Result<u64> {
         let base = self.snapshot().clone();
         let Some(predicate) = predicate else {
             self.read_whole_table();
             let files = base.files(None)?;
-            return files.iter().map(|file| self.remove_file(file)).sum();
+            return files.iter().map(|file| self.take_file(file, changed)).sum();
         };
         self.read_where(predicate)?;
-        let mut deleted = 0;
+        let (mut deleted, none) = (0, Rows::new());
         for file in base.files(Some(predicate))? {
             if file.all_match {
                 self.read_file(&file.add.path);
-                deleted += self.remove_file(&file)?;
+                deleted += self.take_file(&file, changed)?;
                 continue;
             }
             let scan = base.scan().columns(Vec::<String>::new()).filter(predicate.clone()).row_numbers(ROW);
@@ -96,7 +101,7 @@ impl OptimisticTransaction {
                 rows.extend(row_numbers(&batch?));
             }
             self.read_rows(&file.add.path, &rows);
-            deleted += self.delete_rows(&file, &rows)?;
+            deleted += self.take_rows(&file, &rows, if changed { &rows } else { &none })?;
         }
         Ok(deleted)
     }

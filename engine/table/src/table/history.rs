@@ -17,6 +17,7 @@ use crate::error::{Result, TableError};
 use crate::log::Commit;
 use crate::log::action::{Add, CommitInfo};
 use crate::txn::Rows;
+use crate::txn::actions::ChangedRows;
 use crate::version::Version;
 
 /// The domain that names versions.
@@ -141,8 +142,8 @@ impl DeltaLiteTable {
     /// The rows that versions changed, from one to another, both included.
     ///
     /// Columns of the table as they are now, then `_change_type` (`insert`, `delete`, `update_preimage`, `update_postimage`), `_commit_version`
-    /// and `_commit_timestamp`. Rows that a MERGE changed are told as deleted and inserted. Versions that only moved rows change
-    /// nothing.
+    /// and `_commit_timestamp`. Versions that only moved rows change nothing. Of a row that a transaction of several statements changes
+    /// and then deletes, only the `update_preimage` is told.
     ///
     /// # Errors
     /// When a version is no longer there, or reading fails.
@@ -152,7 +153,7 @@ impl DeltaLiteTable {
         let mut out = Vec::new();
         for version in (from.0..=to.0).map(Version) {
             let commit = Commit::read(self.core.log(), version)?;
-            let update = commit.info.operation == "UPDATE";
+            let mut updates = false;
             let before: BTreeMap<&str, _> = commit.removes.iter().map(|r| (&*r.path, r)).collect();
             let after: BTreeMap<&str, _> = commit.adds.iter().map(|a| (&*a.path, a)).collect();
             let mut tell = |add: &Add, keep: &dyn Fn(u64) -> bool, kind: &str| -> Result<()> {
@@ -161,16 +162,33 @@ impl DeltaLiteTable {
             };
             for remove in commit.removes.iter().filter(|r| r.data_change) {
                 let gone = self.core.vectors.rows(remove.deletion_vector.as_deref())?;
-                let kind = if update { "update_preimage" } else { "delete" };
+                let of_remove = ChangedRows::of(remove)?;
+                updates |= of_remove != ChangedRows::None;
+                let changed = match &of_remove {
+                    ChangedRows::These(vector) => Some(self.core.vectors.rows(Some(vector))?),
+                    ChangedRows::None | ChangedRows::All => None,
+                };
+                let is_changed = |row| match &changed {
+                    Some(rows) => rows.contains(row),
+                    None => of_remove == ChangedRows::All,
+                };
                 let (path, tags) = (remove.path.clone(), remove.tags.clone());
                 let add = Add { path, size: remove.size.unwrap_or(0), tags, ..Add::default() };
-                match after.get(&*remove.path) {
-                    None => tell(&add, &|row| !gone.contains(row), kind)?,
-                    Some(add) => {
-                        let now = self.core.vectors.rows(add.deletion_vector.as_deref())?;
-                        let (deleted, back): (Rows, Rows) =
-                            (now.as_ref() - gone.as_ref(), gone.as_ref() - now.as_ref());
-                        tell(add, &|row| deleted.contains(row), kind)?;
+                let add = after.get(&*remove.path).copied().unwrap_or(&add);
+                let now = match after.get(&*remove.path) {
+                    Some(add) => Some(self.core.vectors.rows(add.deletion_vector.as_deref())?),
+                    None => None,
+                };
+                let goes = |row| !gone.contains(row) && now.as_ref().is_none_or(|now| now.contains(row));
+                if of_remove != ChangedRows::All {
+                    tell(add, &|row| goes(row) && !is_changed(row), "delete")?;
+                }
+                if of_remove != ChangedRows::None {
+                    tell(add, &|row| goes(row) && is_changed(row), "update_preimage")?;
+                }
+                if let Some(now) = &now {
+                    let back: Rows = gone.as_ref() - now.as_ref();
+                    if !back.is_empty() {
                         tell(add, &|row| back.contains(row), "insert")?;
                     }
                 }
@@ -178,7 +196,7 @@ impl DeltaLiteTable {
             for add in commit.adds.iter().filter(|a| a.data_change && !before.contains_key(&*a.path)) {
                 let changed = add.tags.as_ref().is_some_and(|tags| tags.value(CHANGED_TAG).is_some());
                 let gone = self.core.vectors.rows(add.deletion_vector.as_deref())?;
-                let kind = if changed && update { "update_postimage" } else { "insert" };
+                let kind = if changed && updates { "update_postimage" } else { "insert" };
                 tell(add, &|row| !gone.contains(row), kind)?;
             }
         }

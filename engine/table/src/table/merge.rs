@@ -210,7 +210,8 @@ impl MergeRows {
                 write_updated(&mut writer, &base, &file, source, &updated, &columns)?;
             }
             if !gone.is_empty() {
-                txn.delete_rows(&file, &gone)?;
+                let changed = updated.iter().map(|(row, _)| *row).collect();
+                txn.take_rows(&file, &gone, &changed)?;
             }
         }
         if self.insert {

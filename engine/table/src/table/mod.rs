@@ -2,6 +2,7 @@
 //!
 //! * [`context`] – the process that tables are opened in; `core` – what handles of a table share; [`pins`] – versions being read;
 //! * [`snapshot`] – a version; [`scan`] – reading it; [`transaction`] – writing the next; [`rows`] – its rows; [`run`] – waiting, and running again;
+//! * [`interrupt`] – stopping it;
 //! * [`create`] – new tables; [`lifecycle`] – tables that are not there yet, or not any more; [`write`](mod@write) – append and overwrite; [`delete`], [`update`], [`merge`] – changing rows;
 //! * [`alter`] – columns, properties, constraints; [`keys`], [`identity`] – enforced keys, identity columns;
 //! * [`optimize`], [`cluster`] – fewer, ordered files; [`vacuum`] – removing files that nothing reads; [`retention`] – and old versions of the log;
@@ -16,6 +17,7 @@ pub mod create;
 pub mod delete;
 pub mod history;
 mod identity;
+pub mod interrupt;
 pub mod keys;
 pub mod lifecycle;
 pub mod merge;
@@ -38,6 +40,7 @@ use arrow_schema::SchemaRef;
 use parking_lot::Mutex;
 
 pub use context::TableContext;
+pub use interrupt::Interrupt;
 pub use rows::{RowWriter, RowsAdded};
 pub use scan::{AsyncTableStream, TableScan, TableStream};
 pub use snapshot::{TableFile, TableSnapshot};
@@ -261,9 +264,18 @@ impl DeltaLiteTable {
     /// # Errors
     /// When the system fails. What is damaged is in the report.
     pub fn verify(&self, rows: bool) -> Result<VerifyReport> {
+        self.verify_until(rows, &Interrupt::default())
+    }
+
+    /// As [`DeltaLiteTable::verify`], unless it is stopped.
+    ///
+    /// # Errors
+    /// As [`DeltaLiteTable::verify`], and when it is stopped.
+    pub fn verify_until(&self, rows: bool, interrupt: &Interrupt) -> Result<VerifyReport> {
         let mut report = verify(self.core.log())?;
         let snapshot = self.snapshot();
         for file in snapshot.files(None)? {
+            interrupt.check("verifying")?;
             if let Err(error) = self::core::check_file(&self.core, &file, rows) {
                 report.problems.push(error);
             }

@@ -3,13 +3,15 @@
 //! Rows are moved, not changed: the version says where each went, so that whoever deletes rows of a file meanwhile finds them.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
 use arrow_array::{RecordBatch, UInt32Array};
 use deltalite_format::predicate::Predicate;
 
 use super::cluster::{Curve, order};
 use super::delete::ROW;
-use super::run::builder_future;
+use super::interrupt::Interrupt;
+use super::run::on_thread_until;
 use super::transaction::{OptimisticTransaction, Outcome};
 use super::write::{one, row_numbers};
 use super::{DeltaLiteTable, TableFile};
@@ -26,6 +28,9 @@ const HOLES: f64 = 0.1;
 /// Bytes of files whose rows are ordered together: they are in memory, decoded.
 const CLUSTER_BYTES_MAX: u64 = 256 << 20;
 
+/// What is told when it is stopped.
+const WHAT: &str = "optimizing";
+
 /// Rewriting files.
 #[derive(Debug, Clone)]
 #[must_use]
@@ -34,12 +39,19 @@ pub struct OptimizeTable {
     filter: Option<Predicate>,
     file_bytes: Option<u64>,
     cluster: Option<(Curve, Vec<String>)>,
+    interrupt: Interrupt,
 }
 
 impl DeltaLiteTable {
     /// Writes small files, and files with many deleted rows, into fewer of the target's size.
     pub fn optimize(&self) -> OptimizeTable {
-        OptimizeTable { table: self.clone(), filter: None, file_bytes: None, cluster: None }
+        OptimizeTable {
+            table: self.clone(),
+            filter: None,
+            file_bytes: None,
+            cluster: None,
+            interrupt: Interrupt::default(),
+        }
     }
 }
 
@@ -68,10 +80,16 @@ impl OptimizeTable {
         self
     }
 
-    /// Rewrites and commits.
+    /// Stops it when asked: nothing is changed then.
+    pub fn interrupt(mut self, interrupt: Interrupt) -> Self {
+        self.interrupt = interrupt;
+        self
+    }
+
+    /// Rewrites and commits. Awaited instead, it stops when the future is dropped.
     ///
     /// # Errors
-    /// When another transaction has removed one of the files, or the system fails.
+    /// When it is stopped, another transaction has removed one of the files, or the system fails.
     pub fn execute(self) -> Result<Outcome> {
         self.table.run(|txn| self.attempt(txn))
     }
@@ -90,6 +108,7 @@ impl OptimizeTable {
                     for file in &files {
                         map.source(&file.add.path);
                         for batch in base.scan().row_numbers(ROW).of_files(one(file))? {
+                            self.interrupt.check(WHAT)?;
                             let batch = batch?;
                             let (output, first) = writer.write_to(values.clone(), &stored(&batch, &how)?)?;
                             for (start, len, at) in runs(row_numbers(&batch)) {
@@ -103,6 +122,7 @@ impl OptimizeTable {
                     for (number, file) in files.iter().enumerate() {
                         map.source(&file.add.path);
                         for batch in base.scan().row_numbers(ROW).of_files(one(file))? {
+                            self.interrupt.check(WHAT)?;
                             let batch = batch?;
                             places.extend(row_numbers(&batch).map(|row| (number, row)));
                             batches.push(stored(&batch, &how)?);
@@ -112,10 +132,12 @@ impl OptimizeTable {
                     let all = arrow_select::concat::concat_batches(&schema, &batches)
                         .map_err(TableError::compute("joining the rows to be ordered"))?;
                     drop(batches);
+                    self.interrupt.check(WHAT)?;
                     let order = order(*curve, &all, columns)?;
                     let sorted =
                         arrow_select::take::take_record_batch(&all, &UInt32Array::from(order.clone()))
                             .map_err(TableError::compute("ordering rows"))?;
+                    self.interrupt.check(WHAT)?;
                     let (output, first) = writer.write_to(values.clone(), &sorted)?;
                     for (new, old) in order.into_iter().enumerate() {
                         let (file, row) = places[old as usize];
@@ -128,6 +150,7 @@ impl OptimizeTable {
                 txn.remove_file(file)?;
             }
         }
+        self.interrupt.check(WHAT)?;
         if txn.is_empty() {
             return txn.commit("OPTIMIZE", []);
         }
@@ -184,7 +207,14 @@ impl OptimizeTable {
     }
 }
 
-builder_future!(OptimizeTable => Outcome, OptimizeTable::execute);
+impl IntoFuture for OptimizeTable {
+    type Output = Result<Outcome>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        on_thread_until(self.interrupt.clone(), move || self.execute())
+    }
+}
 
 fn has_holes(file: &TableFile) -> Result<bool> {
     let Some(vector) = &file.add.deletion_vector else { return Ok(false) };

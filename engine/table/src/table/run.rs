@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use rand::Rng;
 
+use super::interrupt::{Interrupt, StopOnDrop};
 use crate::error::{Result, TableError};
 use crate::txn::conflict::Remedy;
 
@@ -29,6 +30,20 @@ pub(crate) fn on_thread<T: Send + 'static>(
         receiver.await.unwrap_or_else(|_| {
             Err(TableError::invalid("waiting for a statement", "its thread ended without an answer"))
         })
+    })
+}
+
+/// As [`on_thread`]; the work is stopped when nobody waits for it any more.
+pub(crate) fn on_thread_until<T: Send + 'static>(
+    interrupt: Interrupt,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Pin<Box<dyn Future<Output = Result<T>> + Send>> {
+    let waited = StopOnDrop::new(interrupt);
+    let running = on_thread(work);
+    Box::pin(async move {
+        let result = running.await;
+        waited.ended();
+        result
     })
 }
 

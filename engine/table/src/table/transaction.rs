@@ -24,7 +24,7 @@ use crate::partition::Partitioning;
 use crate::schema::TableSchema;
 use crate::txn::actions::actions_of;
 use crate::txn::sets::{DomainWrite, RowDelete, WriteSet};
-use crate::txn::{Columns, Isolation, Removal, RowMap, Rows, Transaction};
+use crate::txn::{Changed, Columns, Isolation, Removal, RowMap, Rows, Transaction};
 use crate::version::Version;
 
 /// Property: bytes after which a data file is closed.
@@ -289,6 +289,15 @@ impl OptimisticTransaction {
     /// # Errors
     /// When there is no such file, or rows of the table must not be deleted.
     pub fn delete_rows(&mut self, file: &TableFile, rows: &Rows) -> Result<u64> {
+        self.take_rows(file, rows, &Rows::new())
+    }
+
+    /// As [`OptimisticTransaction::delete_rows`], where some of the rows are changed: the transaction writes what they become
+    /// ([`RowWriter::write_changed`](super::RowWriter::write_changed)). Readers of changes are told.
+    ///
+    /// # Errors
+    /// As [`OptimisticTransaction::delete_rows`].
+    pub fn take_rows(&mut self, file: &TableFile, rows: &Rows, changed: &Rows) -> Result<u64> {
         self.may_remove()?;
         let before = file.deleted()?;
         let path = &file.add.path;
@@ -309,17 +318,20 @@ impl OptimisticTransaction {
             file: file.add.clone(),
             before: before.as_ref().clone(),
             rows: Rows::new(),
+            changed: Rows::new(),
         });
         let had = entry.rows.len();
+        entry.changed |= changed - &entry.before - &entry.rows;
         entry.rows |= rows - &entry.before;
         let deleted = entry.rows.len() - had;
         let left = records.map(|n| n - entry.rows.len() - entry.before.len());
         if entry.rows.is_empty() {
             self.txn.writes.deletes.remove(path);
         } else if left == Some(0)
-            && let Some(RowDelete { file, .. }) = self.txn.writes.deletes.remove(path)
+            && let Some(RowDelete { file, rows, changed, .. }) = self.txn.writes.deletes.remove(path)
         {
-            self.txn.writes.removes.insert(path.clone(), Removal { file });
+            let changed = Changed::of(&changed, &rows);
+            self.txn.writes.removes.insert(path.clone(), Removal { file, changed });
             self.count("numRemovedFiles", 1);
         }
         self.count("numDeletedRows", deleted);
@@ -331,15 +343,31 @@ impl OptimisticTransaction {
     /// # Errors
     /// When rows of the table must not be deleted, or its statistics can't be read.
     pub fn remove_file(&mut self, file: &TableFile) -> Result<u64> {
+        self.take_file(file, false)
+    }
+
+    /// Removes a file with all its rows, which are changed or deleted.
+    pub(super) fn take_file(&mut self, file: &TableFile, changed: bool) -> Result<u64> {
         self.may_remove()?;
         let deleted = file.add.deletion_vector.as_ref().map_or(0, |dv| dv.cardinality);
-        let rows = file.add.stats()?.and_then(|s| s.num_records).unwrap_or(deleted) - deleted;
+        let records = file.add.stats()?.and_then(|s| s.num_records);
+        let rows = records.unwrap_or(deleted) - deleted;
         if self.is_new(&file.add.path) {
             self.drop_new(&file.add.path);
         } else {
-            let known = self.txn.writes.deletes.remove(&file.add.path).map(|delete| delete.file);
-            let live = known.unwrap_or_else(|| file.add.clone());
-            self.txn.writes.removes.insert(file.add.path.clone(), Removal { file: live });
+            let removal = match (self.txn.writes.deletes.remove(&file.add.path), changed) {
+                (None, false) => Removal { file: file.add.clone(), changed: Changed::None },
+                (None, true) => Removal { file: file.add.clone(), changed: Changed::All },
+                // Statements before have taken rows of it.
+                (Some(known), changed) => {
+                    let mut all = Rows::new();
+                    all.insert_range(0..records.unwrap_or(0));
+                    let gone = all - known.before;
+                    let rows = if changed { &gone - &(known.rows - &known.changed) } else { known.changed };
+                    Removal { file: known.file, changed: Changed::of(&rows, &gone) }
+                }
+            };
+            self.txn.writes.removes.insert(file.add.path.clone(), removal);
             self.count("numRemovedFiles", 1);
         }
         self.count("numDeletedRows", rows);
@@ -371,7 +399,8 @@ impl OptimisticTransaction {
     /// A file is as it was, with other rows deleted.
     pub(crate) fn replace_file(&mut self, file: &TableFile, by: Add) {
         let by = Add { data_change: true, ..by };
-        self.txn.writes.restores.insert(file.add.path.clone(), (Removal { file: file.add.clone() }, by));
+        let removal = Removal { file: file.add.clone(), changed: Changed::None };
+        self.txn.writes.restores.insert(file.add.path.clone(), (removal, by));
     }
 
     /// Whether rows are new, changed or gone, rather than moved.

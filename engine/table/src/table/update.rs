@@ -94,7 +94,7 @@ impl UpdateRows {
             }
             let base = txn.snapshot().clone();
             let assignments = Assignments::new(&base, &self.set)?;
-            txn.delete_where(self.predicate.as_ref())?;
+            txn.take_where(self.predicate.as_ref(), true)?;
             txn.read_columns(base.schema().fields().iter().map(|f| f.name().as_str()));
             let mut scan = base.scan();
             if let Some(predicate) = &self.predicate {

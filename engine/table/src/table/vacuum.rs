@@ -8,14 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::core::Core;
 use super::history::tags_of;
+use super::interrupt::Interrupt;
 use super::retention::{newest_within, oldest_read, retire_log};
-use super::run::builder_future;
+use super::run::on_thread_until;
 use super::{DeltaLiteTable, Outcome};
 use crate::deletion_vector::file_of;
 use crate::error::{Result, TableError};
@@ -23,6 +25,7 @@ use crate::log::action::{DeletionVector, DomainMetadata};
 use crate::log::name::TEMP_FOLDER;
 use crate::log::store::Disk;
 use crate::log::{CheckpointOptions, Commit, LOG_FOLDER, Snapshot};
+use crate::txn::actions::ChangedRows;
 use crate::version::Version;
 
 /// The domain that says which versions can't be read any more: `{"version": first that can}`.
@@ -40,6 +43,9 @@ pub(super) fn horizon(domains: &BTreeMap<String, DomainMetadata>) -> Result<Vers
         .map_err(|e| TableError::invalid("reading the horizon", e.to_string()))?;
     Ok(Version(parsed.get("version").and_then(serde_json::Value::as_u64).unwrap_or(0)))
 }
+
+/// What is told when it is stopped.
+const WHAT: &str = "vacuuming";
 
 /// What vacuum removed, or would.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,6 +66,7 @@ pub struct VacuumTable {
     retain_for: Duration,
     retain_versions: u64,
     dry_run: bool,
+    interrupt: Interrupt,
 }
 
 impl DeltaLiteTable {
@@ -67,7 +74,13 @@ impl DeltaLiteTable {
     /// otherwise; queries that run and transactions that have not committed are safe with any retention.
     pub fn vacuum(&self) -> VacuumTable {
         let table = self.clone();
-        VacuumTable { table, retain_for: RETENTION_DEFAULT, retain_versions: 1, dry_run: false }
+        VacuumTable {
+            table,
+            retain_for: RETENTION_DEFAULT,
+            retain_versions: 1,
+            dry_run: false,
+            interrupt: Interrupt::default(),
+        }
     }
 }
 
@@ -90,10 +103,16 @@ impl VacuumTable {
         self
     }
 
-    /// Removes.
+    /// Stops it when asked.
+    pub fn interrupt(mut self, interrupt: Interrupt) -> Self {
+        self.interrupt = interrupt;
+        self
+    }
+
+    /// Removes. Awaited instead, it stops when the future is dropped.
     ///
     /// # Errors
-    /// When another vacuum is running, or the system fails; what was removed by then is gone, and nothing else.
+    /// When another vacuum is running, it is stopped, or the system fails; what was removed by then is gone, and nothing else.
     pub fn execute(self) -> Result<VacuumReport> {
         let core = &self.table.core;
         let disk = core.context.disk.as_ref();
@@ -111,13 +130,15 @@ impl VacuumTable {
         if !self.dry_run {
             retire_log(core, &tip)?;
         }
+        self.interrupt.check(WHAT)?;
         let first_kept = self.first_kept(&tip)?;
-        let needed = needed(core, &tip, first_kept)?;
+        let needed = needed(core, &tip, first_kept, &self.interrupt)?;
         let known = known(core, &tip)?;
         let mut sessions = Sessions { core, disk, temp: &temp, alive: BTreeMap::new(), any: None };
         let mut report = VacuumReport { horizon: first_kept, ..VacuumReport::default() };
         let mut of_the_past = false;
         for (relative, bytes) in there {
+            self.interrupt.check(WHAT)?;
             let path = core.root.join(&relative);
             if needed.contains(&path) || in_flight.contains(&path) {
                 continue;
@@ -136,6 +157,7 @@ impl VacuumTable {
             self.commit_horizon(first_kept)?;
         }
         for relative in &report.files {
+            self.interrupt.check(WHAT)?;
             let path = core.root.join(relative);
             match disk.unlink(&path) {
                 Err(e) if e.kind() != ErrorKind::NotFound => {
@@ -171,7 +193,14 @@ impl VacuumTable {
     }
 }
 
-builder_future!(VacuumTable => VacuumReport, VacuumTable::execute);
+impl IntoFuture for VacuumTable {
+    type Output = Result<VacuumReport>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        on_thread_until(self.interrupt.clone(), move || self.execute())
+    }
+}
 
 /// Whether the process that has a session is alive: it holds a lock then.
 pub(super) fn is_alive(disk: &dyn Disk, temp: &Path, session: &str) -> Result<bool> {
@@ -272,7 +301,7 @@ fn add_paths(
 }
 
 /// Files of versions from one on, and of those that have tags.
-fn needed(core: &Core, tip: &Snapshot, first: Version) -> Result<BTreeSet<PathBuf>> {
+fn needed(core: &Core, tip: &Snapshot, first: Version, interrupt: &Interrupt) -> Result<BTreeSet<PathBuf>> {
     let mut out = BTreeSet::new();
     let mut whole = vec![tip.clone()];
     let kept: BTreeSet<Version> = tags_of(tip)?.into_values().chain([first]).collect();
@@ -285,8 +314,15 @@ fn needed(core: &Core, tip: &Snapshot, first: Version) -> Result<BTreeSet<PathBu
         }
     }
     for version in (first.0 + 1..=tip.version().0).map(Version) {
-        for add in Commit::read(core.log(), version)?.adds {
+        interrupt.check(WHAT)?;
+        let commit = Commit::read(core.log(), version)?;
+        for add in commit.adds {
             add_paths(core, &add.path, add.deletion_vector.as_deref(), &mut out)?;
+        }
+        for remove in &commit.removes {
+            if let ChangedRows::These(vector) = ChangedRows::of(remove)? {
+                out.extend(file_of(&vector)?.map(|name| core.root.join(name)));
+            }
         }
     }
     Ok(out)
@@ -298,6 +334,9 @@ fn known(core: &Core, tip: &Snapshot) -> Result<BTreeSet<PathBuf>> {
     for tombstone in tip.tombstones().read(core.log())? {
         let remove = &tombstone.remove;
         add_paths(core, &remove.path, remove.deletion_vector.as_deref(), &mut out)?;
+        if let ChangedRows::These(vector) = ChangedRows::of(remove)? {
+            out.extend(file_of(&vector)?.map(|name| core.root.join(name)));
+        }
     }
     Ok(out)
 }

@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::conflict::Rule;
-use super::sets::{Rows, Transaction};
+use super::sets::{Changed, Rows, Transaction};
 use crate::error::{Result, TableError};
-use crate::log::action::{Action, Add, CommitInfo, DeletionVector, DomainMetadata};
+use crate::log::action::{Action, Add, CommitInfo, DeletionVector, DomainMetadata, Remove};
 use crate::log::inline::Inlined;
 
 /// The domain in which Delta keeps the highest row id.
 const ROW_TRACKING_DOMAIN: &str = "delta.rowTracking";
+/// Tag of a removed file, or of one before more of its rows were deleted: which of the rows that went are written anew, changed.
+/// [`CHANGED_ALL`], or the descriptor of a vector as JSON.
+const CHANGED_ROWS_TAG: &str = "deltalite.changedRows";
+const CHANGED_ALL: &str = "all";
 
 /// Completes and checks what a transaction writes, on top of the version that it was checked against last.
 ///
@@ -41,7 +45,9 @@ pub fn actions_of(
         if **path != *removal.file.path || !paths.insert(&**path) {
             return Err(wrong(format!("{path} is removed as {}", removal.file.path)));
         }
-        actions.push(Action::Remove(removal.file.to_remove(now, writes.data_change)));
+        let mut remove = removal.file.to_remove(now, writes.data_change);
+        tell_changed(&mut remove, &removal.changed, &mut store_rows)?;
+        actions.push(Action::Remove(remove));
     }
     for (path, delete) in &writes.deletes {
         if **path != *delete.file.path || !paths.insert(&**path) {
@@ -53,7 +59,9 @@ pub fn actions_of(
         if delete.rows.is_empty() {
             continue;
         }
-        actions.push(Action::Remove(delete.file.to_remove(now, true)));
+        let mut remove = delete.file.to_remove(now, true);
+        tell_changed(&mut remove, &Changed::of(&delete.changed, &delete.rows), &mut store_rows)?;
+        actions.push(Action::Remove(remove));
         let vector = store_rows(path, &(&delete.before | &delete.rows))?;
         actions.push(Action::Add(Add {
             deletion_vector: Some(Box::new(vector)),
@@ -109,4 +117,45 @@ pub fn actions_of(
     info.isolation_level = Some(txn.level().name().to_owned());
     info.is_blind_append = Some(txn.is_blind_append());
     Ok(actions)
+}
+
+fn tell_changed(
+    remove: &mut Remove,
+    changed: &Changed,
+    store_rows: &mut impl FnMut(&str, &Rows) -> Result<DeletionVector>,
+) -> Result<()> {
+    let text = match changed {
+        Changed::None => return Ok(()),
+        Changed::All => CHANGED_ALL.to_owned(),
+        Changed::Some(rows) => serde_json::to_string(&store_rows(&remove.path, rows)?)
+            .map_err(|e| TableError::invalid("telling which rows are changed", e.to_string()))?,
+    };
+    let known = remove.tags.take().unwrap_or_default();
+    remove.tags = Some(known.iter().chain([(CHANGED_ROWS_TAG, Some(text.as_str()))]).collect());
+    Ok(())
+}
+
+/// Which rows that went from a file are changed, as its removal says; where they are said by a vector, its descriptor.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ChangedRows {
+    None,
+    All,
+    These(DeletionVector),
+}
+
+impl ChangedRows {
+    /// # Errors
+    /// When the tag is not understood.
+    pub(crate) fn of(remove: &Remove) -> Result<Self> {
+        match remove.tags.as_ref().and_then(|tags| tags.value(CHANGED_ROWS_TAG)) {
+            None => Ok(ChangedRows::None),
+            Some(CHANGED_ALL) => Ok(ChangedRows::All),
+            Some(text) => serde_json::from_str(text).map(ChangedRows::These).map_err(|e| {
+                TableError::corrupt(
+                    format!("the removal of {}", remove.path),
+                    format!("{CHANGED_ROWS_TAG}: {e}"),
+                )
+            }),
+        }
+    }
 }

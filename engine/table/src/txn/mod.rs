@@ -23,6 +23,6 @@ pub use isolation::Isolation;
 pub use row_map::{MappedRun, RowMap, RowMapBuilder};
 pub use rules::{Checked, check};
 pub use sets::{
-    Columns, DomainWrite, FilePredicate, ReadSet, Removal, RowDelete, Rows, Transaction, WriteSet,
+    Changed, Columns, DomainWrite, FilePredicate, ReadSet, Removal, RowDelete, Rows, Transaction, WriteSet,
 };
 pub use winner::{RowChange, WinnerSummary};

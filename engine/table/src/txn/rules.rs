@@ -319,6 +319,7 @@ impl Case<'_> {
                 "rows to be deleted were gone when it compacted the file",
             )
         };
+        let changed = map.places(path, &ours.changed).map_err(lost)?;
         for (output, rows) in map.places(path, &ours.rows).map_err(lost)? {
             let Some(add) = self.winner.added(&output) else {
                 return Err(self.of_file(
@@ -332,12 +333,16 @@ impl Case<'_> {
             if !both.is_empty() {
                 return Err(self.of_rows(Rule::RowLevel, &output, &both, "both change the same rows"));
             }
-            let here = writes.deletes.entry(output).or_insert_with(|| RowDelete {
+            let here = writes.deletes.entry(output.clone()).or_insert_with(|| RowDelete {
                 file: add.clone(),
                 before,
                 rows: Rows::new(),
+                changed: Rows::new(),
             });
             here.rows |= rows;
+            if let Some(changed) = changed.get(&output) {
+                here.changed |= changed;
+            }
         }
         Ok(())
     }

@@ -76,6 +76,8 @@ pub struct RowDelete {
     pub before: Rows,
     /// Rows that this transaction deletes. None of them is in `before`.
     pub rows: Rows,
+    /// Those of them that it writes anew, changed: readers of changes are told.
+    pub changed: Rows,
 }
 
 /// A file to be removed as a whole.
@@ -83,6 +85,31 @@ pub struct RowDelete {
 pub struct Removal {
     /// The file as it is live.
     pub file: Add,
+    /// Which of its rows are written anew, changed.
+    pub changed: Changed,
+}
+
+/// Which of the rows that a transaction takes from a file are not deleted, but written anew, changed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Changed {
+    /// All are deleted.
+    #[default]
+    None,
+    /// All are changed.
+    All,
+    /// These are changed.
+    Some(Rows),
+}
+
+impl Changed {
+    /// Those of some rows.
+    pub fn of(changed: &Rows, rows: &Rows) -> Self {
+        match changed.len() {
+            0 => Changed::None,
+            _ if changed == rows => Changed::All,
+            _ => Changed::Some(changed.clone()),
+        }
+    }
 }
 
 /// What merges two configurations of a domain: what was there, ours, theirs.

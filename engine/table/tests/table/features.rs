@@ -202,17 +202,7 @@ fn history_tags_and_changes() {
     assert!(table.set_tag("missing", None).is_err());
     let then = table.at_timestamp(history[2].timestamp).unwrap();
     assert_eq!(then.version(), Version(2));
-    let changes = table.changes(Version(2), Version(4)).unwrap();
-    let mut told: Vec<(String, i64, i64)> = Vec::new();
-    for batch in &changes {
-        let kinds: &StringArray = batch.column_by_name("_change_type").unwrap().as_string();
-        let ids = batch.column_by_name("id").unwrap().as_primitive::<Int64Type>();
-        let amounts = batch.column_by_name("amount").unwrap().as_primitive::<Int64Type>();
-        told.extend(
-            (0..batch.num_rows()).map(|r| (kinds.value(r).to_owned(), ids.value(r), amounts.value(r))),
-        );
-    }
-    told.sort();
+    let told = told(&table, 2, 4);
     assert_eq!(
         told,
         [
@@ -221,6 +211,126 @@ fn history_tags_and_changes() {
             ("update_preimage".to_owned(), 2, 20)
         ]
     );
+}
+
+/// Changes as readers are told of them: what happened to which row.
+fn told(table: &DeltaLiteTable, from: u64, to: u64) -> Vec<(String, i64, i64)> {
+    let mut told: Vec<(String, i64, i64)> = Vec::new();
+    for batch in &table.changes(Version(from), Version(to)).unwrap() {
+        let kinds: &StringArray = batch.column_by_name("_change_type").unwrap().as_string();
+        let ids = batch.column_by_name("id").unwrap().as_primitive::<Int64Type>();
+        let amounts = batch.column_by_name("amount").unwrap().as_primitive::<Int64Type>();
+        told.extend(
+            (0..batch.num_rows()).map(|r| (kinds.value(r).to_owned(), ids.value(r), amounts.value(r))),
+        );
+    }
+    told.sort();
+    told
+}
+
+/// Rows that a MERGE updates and rows that it deletes are told apart, of a file that stays and of one that goes as a whole, and where the rows
+/// were moved meanwhile.
+#[test]
+fn changes_tell_what_merges_did() {
+    let told_of = |kinds: &[(&str, i64, i64)]| -> Vec<(String, i64, i64)> {
+        kinds.iter().map(|(kind, id, amount)| ((*kind).to_owned(), *id, *amount)).collect()
+    };
+    let source = || {
+        RecordBatch::try_from_iter([
+            ("id", Arc::new(Int64Array::from(vec![1, 2, 9])) as ArrayRef),
+            ("amount", Arc::new(Int64Array::from(vec![-1, -2, -9])) as ArrayRef),
+        ])
+        .unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    // A file that stays, one that goes as a whole, both of two rows that change and one that goes.
+    for (name, rows_there) in [("stays", 0..6), ("goes", 1..4)] {
+        let table = create(&folder.path().join(name));
+        table.append([rows(rows_there)]).execute().unwrap();
+        let merged = table
+            .merge([source()], ["id"])
+            .when_matched_update(["amount"])
+            .when_not_matched_insert_all()
+            .when_not_matched_by_source_delete(Some(col("id").eq(3)))
+            .execute()
+            .unwrap();
+        let expected = told_of(&[
+            ("delete", 3, 30),
+            ("insert", 9, -9),
+            ("update_postimage", 1, -1),
+            ("update_postimage", 2, -2),
+            ("update_preimage", 1, 10),
+            ("update_preimage", 2, 20),
+        ]);
+        assert_eq!(told(&table, merged.version.0, merged.version.0), expected, "{name}");
+        // What brings the file back is no update, and what is done to the new file later is none either.
+        let restored = table.restore(Version(1)).unwrap().version.0;
+        let kinds: Vec<String> = told(&table, restored, restored).into_iter().map(|t| t.0).collect();
+        assert!(kinds.iter().all(|kind| kind == "insert" || kind == "delete"), "{name}: {kinds:?}");
+    }
+    // Compacted by another between reading and committing.
+    let table = create(&folder.path().join("moved"));
+    table.append([rows(0..4)]).execute().unwrap();
+    table.append([rows(4..8)]).execute().unwrap();
+    let mut txn = table.begin().unwrap();
+    let mut writer = txn.writer().unwrap();
+    writer.write_changed(&rows(5..6)).unwrap();
+    for file in txn.snapshot().clone().files(Some(&col("id").gt_eq(4))).unwrap() {
+        txn.take_rows(&file, &[1, 2].into_iter().collect(), &[1].into_iter().collect()).unwrap();
+    }
+    txn.add(writer).unwrap();
+    assert!(table.optimize().execute().unwrap().committed);
+    let version = txn.commit("MERGE", []).unwrap().version.0;
+    assert_eq!(
+        told(&table, version, version),
+        told_of(&[("delete", 6, 60), ("update_postimage", 5, 50), ("update_preimage", 5, 50)])
+    );
+}
+
+/// Rows by the thousand that change beside rows that go: which is which stands in a file, which vacuum keeps as long as the version.
+#[test]
+fn changed_rows_in_a_file_of_their_own_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = create(&folder.path().join("t"));
+    table.append([rows(0..60_000)]).execute().unwrap();
+    let mut txn = table.begin().unwrap();
+    let mut writer = txn.writer().unwrap();
+    // No runs: a bitmap of them is larger than what a descriptor holds.
+    let gone: Vec<u64> = (0..60_000).filter(|n| n * n % 7 < 3).collect();
+    let changed: Vec<u64> = gone.iter().copied().filter(|n| n * n % 5 < 2).collect();
+    for row in &changed {
+        writer.write_changed(&rows(*row as i64..*row as i64 + 1)).unwrap();
+    }
+    for file in txn.snapshot().clone().files(None).unwrap() {
+        txn.take_rows(&file, &gone.iter().copied().collect(), &changed.iter().copied().collect()).unwrap();
+    }
+    txn.add(writer).unwrap();
+    let version = txn.commit("MERGE", []).unwrap().version.0;
+    let check = || {
+        let told = told(&table, version, version);
+        let of = |kind: &str| told.iter().filter(|t| t.0 == kind).count();
+        assert_eq!(
+            (of("delete"), of("update_preimage"), of("update_postimage"), of("insert")),
+            (gone.len() - changed.len(), changed.len(), changed.len(), 0)
+        );
+    };
+    check();
+    table.vacuum().retain_for(std::time::Duration::ZERO).retain_versions(2).execute().unwrap();
+    drop(table);
+    let table = open(&folder.path().join("t"));
+    let told_again = told(&table, version, version);
+    assert_eq!(told_again.iter().filter(|t| t.0 == "update_preimage").count(), changed.len());
+    // Once the version is gone, so is the file.
+    let vectors = || {
+        std::fs::read_dir(folder.path().join("t"))
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("deletion_vector_"))
+            .count()
+    };
+    assert!(vectors() > 0);
+    table.truncate().unwrap();
+    table.vacuum().retain_for(std::time::Duration::ZERO).execute().unwrap();
+    assert_eq!(vectors(), 0);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deltalite_format::predicate::col;
 use deltalite_table::table::retention::LOG_RETENTION_PROPERTY;
-use deltalite_table::{DeltaLiteTable, Version};
+use deltalite_table::{DeltaLiteTable, Interrupt, TableError, Version};
 
 use crate::common::{context, create, ids, open, rows, schema};
 
@@ -15,6 +15,62 @@ fn data_files(path: &Path) -> usize {
         .unwrap()
         .filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|x| x == "dlb"))
         .count()
+}
+
+/// Work that is stopped in its midst, by a handle or by dropping its future, leaves the table and its folder as they were.
+#[test]
+fn what_is_stopped_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = create(folder.path());
+    for n in 0..24 {
+        table.append([rows(n * 20_000..n * 20_000 + 20_000)]).execute().unwrap();
+    }
+    let (version, files) = (table.version(), data_files(folder.path()));
+    let bytes = table.snapshot().files(None).unwrap()[0].add.size;
+    // Two files become one, twelve times.
+    let optimize = || table.optimize().zorder_by(["name", "id"]).file_bytes(bytes * 5 / 2);
+    let begun = || {
+        while data_files(folder.path()) == files {
+            std::thread::yield_now();
+        }
+    };
+    let interrupt = Interrupt::default();
+    let stopped = std::thread::scope(|scope| {
+        let running = scope.spawn(|| optimize().interrupt(interrupt.clone()).execute());
+        begun();
+        interrupt.stop();
+        running.join().unwrap()
+    });
+    assert!(matches!(stopped, Err(TableError::Interrupted { .. })), "{stopped:?}");
+    assert_eq!(data_files(folder.path()), files);
+    // A future that nobody waits for any more.
+    let waited = optimize().into_future();
+    begun();
+    drop(waited);
+    while data_files(folder.path()) != files {
+        std::thread::yield_now();
+    }
+    let now = open(folder.path());
+    assert_eq!(now.version(), version);
+    assert!(now.verify(true).unwrap().is_clean());
+    // What has been stopped can be run again.
+    assert_eq!(optimize().execute().unwrap().metric("numFiles"), 12);
+    let stopped = || {
+        let interrupt = Interrupt::default();
+        interrupt.stop();
+        interrupt
+    };
+    let vacuum = table.vacuum().retain_for(Duration::ZERO).interrupt(stopped()).execute();
+    assert!(matches!(vacuum, Err(TableError::Interrupted { .. })), "{vacuum:?}");
+    assert_eq!(data_files(folder.path()), files + 12);
+    assert!(matches!(now.verify_until(true, &stopped()), Err(TableError::Interrupted { .. })));
+    assert_eq!(
+        table.vacuum().retain_for(Duration::ZERO).execute().unwrap().files.len(),
+        0,
+        "still read by {now:?}"
+    );
+    drop(now);
+    assert_eq!(table.vacuum().retain_for(Duration::ZERO).execute().unwrap().files.len(), files);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use deltalite_table::Version;
 use deltalite_table::log::Commit;
 use deltalite_table::log::action::{Add, CommitInfo, DeletionVector, DvStorage, StatValue};
 use deltalite_table::txn::{
-    Checked, Columns, Conflict, FilePredicate, Isolation, Removal, RowChange, RowDelete, RowMapBuilder, Rows,
-    Transaction, WinnerSummary, check,
+    Changed, Checked, Columns, Conflict, FilePredicate, Isolation, Removal, RowChange, RowDelete,
+    RowMapBuilder, Rows, Transaction, WinnerSummary, check,
 };
 
 /// A statement. Numbers are small, so that statements meet.
@@ -167,7 +167,12 @@ impl World {
             for (path, rows) in found.into_iter().filter(|(_, rows)| !rows.is_empty()) {
                 count += rows.len();
                 let file = &state[&path];
-                let delete = RowDelete { file: file.add.clone(), before: file.deleted.clone(), rows };
+                let delete = RowDelete {
+                    file: file.add.clone(),
+                    before: file.deleted.clone(),
+                    rows,
+                    changed: Rows::new(),
+                };
                 txn.writes.deletes.insert(path, delete);
             }
             count
@@ -201,7 +206,9 @@ impl World {
             }
             Statement::Truncate => {
                 txn.reads.whole_table = true;
-                let removals = state.iter().map(|(p, f)| (p.clone(), Removal { file: f.add.clone() }));
+                let removals = state
+                    .iter()
+                    .map(|(p, f)| (p.clone(), Removal { file: f.add.clone(), changed: Changed::None }));
                 txn.writes.removes = removals.collect();
                 "TRUNCATE"
             }
@@ -219,7 +226,9 @@ impl World {
                     }
                 }
                 txn.writes.row_map = Some(map.build().unwrap());
-                let removals = state.iter().map(|(p, f)| (p.clone(), Removal { file: f.add.clone() }));
+                let removals = state
+                    .iter()
+                    .map(|(p, f)| (p.clone(), Removal { file: f.add.clone(), changed: Changed::None }));
                 txn.writes.removes = removals.collect();
                 "OPTIMIZE"
             }
