@@ -24,6 +24,7 @@ use crate::delta::log::{Asked, DELTA_LOG};
 use crate::delta::table::DeltaTable;
 use crate::error::{QueryError, Result};
 use crate::foreign::{self, Kind};
+use crate::pattern;
 use crate::provider::{Relation, RelationProvider};
 use crate::remote::Servers;
 use crate::scan::Decode;
@@ -243,7 +244,7 @@ impl Names {
             return Ok(None);
         }
         if Path::new(base).extension().is_some_and(|e| e == "dlb") {
-            let files = matching(base)?;
+            let files = pattern::files(base)?;
             if files.is_empty() {
                 return Ok(None);
             }
@@ -289,31 +290,6 @@ fn split_version(name: &str) -> (&str, Option<At>) {
 fn is_path(name: &str) -> bool {
     let is_ours = Path::new(name).extension().is_some_and(|ending| ending == "dlb");
     name.contains(['/', '*']) || is_ours || Kind::of(name).is_some()
-}
-
-/// Files by a glob, sorted.
-fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
-    let path = Path::new(pattern);
-    if !pattern.contains('*') {
-        return Ok(if path.exists() { vec![path.to_owned()] } else { Vec::new() });
-    }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    let Some((before, after)) = name.split_once('*') else {
-        return Err(QueryError::NotSupported(format!("{pattern}: a * can only stand in the file's name")));
-    };
-    let entries = std::fs::read_dir(folder).map_err(|source| {
-        QueryError::Table(TableError::Io { what: "listing", path: folder.to_owned(), source })
-    })?;
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|path| {
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
-        })
-        .collect();
-    found.sort();
-    Ok(found)
 }
 
 #[async_trait]

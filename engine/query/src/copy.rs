@@ -15,6 +15,7 @@ use crate::cancel;
 use crate::dml::{batches, blocking, count};
 use crate::error::{QueryError, Result};
 use crate::foreign::Kind;
+use crate::pattern;
 use crate::session::Session;
 
 /// What becomes of a `COPY`.
@@ -51,23 +52,26 @@ pub(crate) async fn run(session: &Session, text: &str, shown: &str) -> Result<Op
     if ours {
         return to_dlb(session, copy, shown).await.map(|done| Some(Copy::Done(done)));
     }
-    let Some(kind) = Kind::of(&copy.target).filter(|_| format.is_none()) else { return Ok(None) };
-    Ok(Some(Copy::Text(said(&copy, kind))))
+    Ok(Some(Copy::Text(said(&copy))))
 }
 
-/// The statement with the format and the compression that the file's name means.
-fn said(copy: &CopyToStatement, kind: Kind) -> String {
-    let CopyToStatement { source, target, partitioned_by, options, .. } = copy;
+/// The statement with the format and the compression that the file's name means, and its place as a URL.
+fn said(copy: &CopyToStatement) -> String {
+    let CopyToStatement { source, target, partitioned_by, options, stored_as } = copy;
+    let kind = Kind::of(target).filter(|_| stored_as.is_none());
     let named = |name: &str| options.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
     let mut options: Vec<String> = options.iter().map(|(key, value)| format!("'{key}' {value}")).collect();
-    if let Some(compression) = kind.compression
+    if let Some(compression) = kind.and_then(|kind| kind.compression)
         && !named("format.compression")
         && !named("compression")
     {
         options.push(format!("'format.compression' '{compression}'"));
     }
-    let target = target.replace('\'', "''");
-    let mut text = format!("COPY {source} TO '{target}' STORED AS {}", kind.format.to_uppercase());
+    let target = pattern::url_of(target).map_or_else(|| target.clone(), |url| url.to_string());
+    let mut text = format!("COPY {source} TO '{}'", target.replace('\'', "''"));
+    if let Some(format) = stored_as.as_deref().or(kind.map(|kind| kind.format)) {
+        text.push_str(&format!(" STORED AS {}", format.to_uppercase()));
+    }
     if !partitioned_by.is_empty() {
         text.push_str(&format!(" PARTITIONED BY ({})", partitioned_by.join(", ")));
     }

@@ -12,6 +12,7 @@ use datafusion::execution::session_state::SessionState;
 use futures::TryStreamExt;
 
 use crate::error::QueryError;
+use crate::pattern;
 
 /// Endings, and the formats that they mean.
 const FORMATS: [(&str, &str); 6] = [
@@ -65,11 +66,12 @@ fn ending_of(file: &str) -> String {
 /// When they can't be listed or read, or their folders don't say the same of each of them.
 pub(crate) async fn open(state: &SessionState, path: &str) -> Result<Option<Arc<dyn TableProvider>>> {
     if path.rsplit_once('/').is_some_and(|(folders, _)| folders.contains('*')) {
-        let message =
-            format!("{path}: a * can only stand in the file's name; a folder is read with those in it");
-        return Err(DataFusionError::External(Box::new(QueryError::NotSupported(message))));
+        return scattered(state, path).await;
     }
-    let url = ListingTableUrl::parse(path)?;
+    let url = match pattern::url_of(path) {
+        Some(url) => ListingTableUrl::try_new(url, None)?,
+        None => ListingTableUrl::parse(path)?,
+    };
     let store = state.runtime_env().object_store(&url)?;
     let all = match url.list_all_files(state, store.as_ref(), "").await {
         Ok(all) => all.try_collect::<Vec<_>>().await,
@@ -111,6 +113,45 @@ pub(crate) async fn open(state: &SessionState, path: &str) -> Result<Option<Arc<
     }
     let schema = Arc::new(Schema::new_with_metadata(kept, schema.metadata().clone()));
     let config = ListingTableConfig::new(url).with_listing_options(options).with_schema(schema);
+    Ok(Some(Arc::new(ListingTable::try_new(config)?)))
+}
+
+/// Files of the folders that a pattern stands for.
+async fn scattered(state: &SessionState, pattern: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    let refused = |detail: String| {
+        let message = format!("{pattern}: {detail}");
+        DataFusionError::External(Box::new(QueryError::NotSupported(message)))
+    };
+    let mut files = pattern::files(pattern).map_err(|e| DataFusionError::External(Box::new(e)))?;
+    files.retain(|file| file.file_name().and_then(|n| n.to_str()).is_some_and(|name| !name.starts_with('_')));
+    let first = files.iter().find_map(|file| {
+        let name = file.file_name()?.to_str()?;
+        Some((ending_of(name), Kind::of(name)?))
+    });
+    let Some((ending, kind)) = first else { return Ok(None) };
+    files.retain(|file| file.to_str().is_some_and(|name| name.ends_with(&ending)));
+    let fixed = pattern.split('*').next().unwrap_or_default().rsplit_once('/').map_or(0, |(f, _)| f.len());
+    let mut urls = Vec::with_capacity(files.len());
+    for file in &files {
+        let folders = file.parent().and_then(|folders| folders.to_str()?.get(fixed..)).unwrap_or_default();
+        if let Some(named) = folders.split('/').find(|folder| folder.contains('=')) {
+            return Err(refused(format!(
+                "{named} names a column, which a pattern does not read; read the folder above it WHERE the column is what is wanted"
+            )));
+        }
+        let url = file.to_str().and_then(pattern::url_of);
+        let url = url.ok_or_else(|| refused(format!("{} can't be named", file.display())))?;
+        urls.push(ListingTableUrl::try_new(url, None)?);
+    }
+    let options = ListingOptions::new(format(state, kind)?).with_file_extension(ending);
+    let mut schemas = Vec::with_capacity(urls.len());
+    for url in &urls {
+        schemas.push(options.infer_schema(state, url).await?.as_ref().clone());
+    }
+    let schema = Schema::try_merge(schemas).map_err(|e| refused(e.to_string()))?;
+    let config = ListingTableConfig::new_with_multi_paths(urls)
+        .with_listing_options(options)
+        .with_schema(Arc::new(schema));
     Ok(Some(Arc::new(ListingTable::try_new(config)?)))
 }
 
