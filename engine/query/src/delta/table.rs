@@ -26,6 +26,7 @@ use deltalite_table::log::action::{Add, decode_path};
 use deltalite_table::schema;
 use deltalite_table::txn::Rows;
 
+use super::ids::ByNumber;
 use super::log::{Asked, DeltaSnapshot};
 use super::names::{self, Named};
 use crate::error::{QueryError, Result};
@@ -40,6 +41,8 @@ pub(crate) struct DeltaTable {
     places: Vec<usize>,
     stored: TableSchema,
     files: Vec<PartitionedFile>,
+    /// Where columns are found by their numbers.
+    by_number: Option<Arc<ByNumber>>,
 }
 
 fn not_supported(detail: String) -> QueryError {
@@ -172,7 +175,9 @@ impl DeltaTable {
             if renames_below(f.data_type()) { as_view(&plain()) } else { as_view(f) }
         };
         let schema = Arc::new(Schema::new(columns.fields().iter().map(known).collect::<Vec<_>>()));
-        Ok(Self { schema, places, stored, files })
+        let mode = snapshot.metadata.configuration.value("delta.columnMapping.mode");
+        let by_number = (mode == Some("id")).then(|| Arc::new(ByNumber::new(columns.fields())));
+        Ok(Self { schema, places, stored, files, by_number })
     }
 }
 
@@ -230,6 +235,7 @@ impl TableProvider for DeltaTable {
             .with_file_groups(groups)
             .with_projection_indices(Some(indices))?
             .with_limit(limit)
+            .with_expr_adapter(self.by_number.clone().map(|by_number| by_number as _))
             .build();
         let scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);
         let stored = scan.schema();

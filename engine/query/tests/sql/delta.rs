@@ -5,9 +5,14 @@
 use std::fs;
 use std::path::Path;
 
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow_schema::{DataType, Field, Schema};
 use deltalite_query::Session;
 use deltalite_table::deletion_vector::inline;
 use deltalite_table::txn::Rows;
+use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
 use crate::{lines, session, try_lines};
@@ -211,4 +216,79 @@ async fn nested_columns_have_other_names_in_files() {
     assert_eq!(lines(&s, &format!("SELECT l[1]['n'] FROM '{from}' WHERE id = 3")).await, ["3"]);
     assert_eq!(lines(&s, &format!("IMPORT '{from}' TO t")).await, ["0|0|1|3"]);
     assert_eq!(lines(&s, &format!("{select} FROM t ORDER BY id")).await, expected);
+}
+
+/// A Parquet file whose columns have numbers, and names that the table does not know.
+fn numbered(root: &Path, name: &str, columns: Vec<(Field, ArrayRef)>) {
+    fs::create_dir_all(root).unwrap();
+    let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap();
+    let file = fs::File::create(root.join(name)).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_are_found_by_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    let root = folder.path().join("numbered");
+    let with_id = |name: &str, data_type: DataType, id: u32| {
+        Field::new(name, data_type, true)
+            .with_metadata([("PARQUET:field_id".to_owned(), id.to_string())].into())
+    };
+    let numbers = |values: [i64; 2]| -> ArrayRef { Arc::new(Int64Array::from(values.to_vec())) };
+    let texts = |values: [&str; 2]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+    let pair = |id: u32, name: &str, values: [i64; 2]| -> (Field, ArrayRef) {
+        let inner = Arc::new(with_id(name, DataType::Int64, 4));
+        let array = StructArray::from(vec![(inner.clone(), numbers(values))]);
+        (with_id(&format!("s of {name}"), DataType::Struct(vec![inner].into()), id), Arc::new(array))
+    };
+    // Names that mislead: "b" has the number of `id`, "id" one that the table has no more.
+    let first = vec![
+        (with_id("id", DataType::Int64, 9), numbers([-1, -1])),
+        (with_id("b", DataType::Int64, 1), numbers([1, 2])),
+        (with_id("any", DataType::Utf8, 2), texts(["x", "y"])),
+        pair(3, "deep", [10, 20]),
+    ];
+    numbered(&root, "f1.parquet", first);
+    // Other names, another order, one column less.
+    numbered(
+        &root,
+        "f2.parquet",
+        vec![pair(3, "n", [30, 40]), (with_id("c", DataType::Int64, 1), numbers([3, 4]))],
+    );
+    // No numbers at all: names are all there is.
+    let plain = vec![
+        (Field::new("p1", DataType::Int64, true), numbers([5, 6])),
+        (Field::new("p2", DataType::Utf8, true), texts(["v", "w"])),
+    ];
+    numbered(&root, "f3.parquet", plain);
+    let named =
+        |id: u64| json!({"delta.columnMapping.id": id, "delta.columnMapping.physicalName": format!("p{id}")});
+    let inner = json!({"type": "struct", "fields": [field("n", "long", named(4))]});
+    let columns =
+        [field("id", "long", named(1)), field("text", "string", named(2)), field("s", inner, named(3))];
+    let mode = json!({"delta.columnMapping.mode": "id", "delta.columnMapping.maxColumnId": "9"});
+    let files = ["f1.parquet", "f2.parquet", "f3.parquet"].map(|file| add(&root, file, None));
+    let mut actions = vec![protocol(&["columnMapping"]), metadata(&columns, mode)];
+    actions.extend(files);
+    commit(&root, 0, &actions);
+    let from = root.display();
+    let all = ["1|x|10", "2|y|20", "3||30", "4||40", "5|v|", "6|w|"];
+    let select = "SELECT id, text, s['n']";
+    assert_eq!(lines(&s, &format!("{select} FROM '{from}' ORDER BY id")).await, all);
+    assert_eq!(lines(&s, &format!("SELECT text FROM '{from}' WHERE id = 2 AND s['n'] > 10")).await, ["y"]);
+    assert_eq!(
+        lines(&s, &format!("SELECT id FROM '{from}' WHERE s['n'] >= 30 ORDER BY id")).await,
+        ["3", "4"]
+    );
+    assert_eq!(
+        lines(&s, &format!("SELECT count(*), max(id) FROM '{from}' WHERE text IS NULL")).await,
+        ["2|4"]
+    );
+    assert_eq!(lines(&s, &format!("SELECT s FROM '{from}' WHERE id = 3")).await, ["{n: 30}"]);
+    assert_eq!(lines(&s, &format!("IMPORT '{from}' TO t")).await, ["0|0|1|6"]);
+    assert_eq!(lines(&s, &format!("{select} FROM t ORDER BY id")).await, all);
 }
