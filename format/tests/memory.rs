@@ -1,37 +1,15 @@
 //! What a writer keeps in memory: a binary of its own, because it counts every allocation.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use deltalite_format::limits::BLOCK_BYTES_DEFAULT;
 use deltalite_format::{FileWriter, WriterOptions};
-
-/// The system's allocator, and how much of it is in use.
-struct Counting;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is the system allocator's; the counters only watch.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = IN_USE.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(now, Relaxed);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use deltalite_testkit::memory::Counting;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static MEMORY: Counting = Counting::new();
 
 /// Counts the bytes that pass, and keeps none.
 struct Sink;
@@ -62,8 +40,7 @@ fn a_wide_table_writes_in_two_blocks_worth_of_memory() {
     };
     let first = batch(0);
     let batch_bytes = first.get_array_memory_size();
-    let before = IN_USE.load(Relaxed) - batch_bytes;
-    PEAK.store(IN_USE.load(Relaxed), Relaxed);
+    let before = MEMORY.begin() - batch_bytes;
     let mut writer = FileWriter::new(Sink, &first.schema(), WriterOptions::default()).unwrap();
     drop(first);
     // Three blocks and a part of one.
@@ -75,7 +52,7 @@ fn a_wide_table_writes_in_two_blocks_worth_of_memory() {
     assert_eq!(summary.rows, batches * ROWS);
     assert!(summary.blocks >= 3, "{summary:?}");
     // The batch that is being given is the caller's.
-    let peak = PEAK.load(Relaxed) - before - batch_bytes;
+    let peak = MEMORY.peak() - before - batch_bytes;
     assert!(
         peak as u64 <= 2 * BLOCK_BYTES_DEFAULT,
         "{} MiB in use at the peak, a block has {}",

@@ -1,128 +1,29 @@
-//! The bodies of the fuzz targets, over the committed corpus and over seeded mutations of it.
-//!
-//! `DELTALITE_REGENERATE=1` writes the corpus anew from today's writer; what it held before stays readable in `golden`.
+//! The bodies of the fuzz targets ([`deltalite_testkit::fuzz`]), of files of today's writer; what corpora held before stays readable in `golden`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use deltalite_format::reader::{FileMeta, ReadAt, ScanPlan};
 use deltalite_format::{FileReader, Profile, ScanOptions, WriterOptions};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use deltalite_testkit::fuzz::Corpora;
 
 use crate::bodies::TARGETS;
 use crate::tables::{IDENTITY, small, small_tables, write};
 
-/// Mutated inputs for each target.
-const MUTATIONS: usize = 4000;
 /// Largest seed that is kept, in bytes.
 const SEED_BYTES_MAX: usize = 24 << 10;
 
-fn corpus_dir(target: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
-}
-
-fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-    let mut seeds: Vec<(String, Vec<u8>)> = std::fs::read_dir(corpus_dir(target))
-        .unwrap_or_else(|e| panic!("corpus of {target}: {e}; write it with DELTALITE_REGENERATE=1"))
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap())
-        })
-        .collect();
-    seeds.sort();
-    seeds
-}
-
-/// Changes bytes the way files go wrong and the way attackers make them go wrong.
-fn mutate(bytes: &mut Vec<u8>, other: &[u8], rng: &mut StdRng) {
-    const NUMBERS: [u64; 12] =
-        [0, 1, 2, 7, 127, 255, 1024, 65_535, 65_536, u32::MAX as u64, i64::MAX as u64, u64::MAX];
-    for _ in 0..rng.random_range(1..5) {
-        if bytes.is_empty() {
-            return;
-        }
-        let at = rng.random_range(0..bytes.len());
-        match rng.random_range(0..12) {
-            0..=2 => bytes[at] ^= 1 << rng.random_range(0..8),
-            3 => bytes[at] = rng.random(),
-            4..=7 => {
-                // Numbers stand at multiples of their width, mostly.
-                let width = [1, 2, 4, 8][rng.random_range(0..4)];
-                let at = if rng.random_bool(0.8) { at / width * width } else { at };
-                let mut number = NUMBERS[rng.random_range(0..NUMBERS.len())];
-                if rng.random_bool(0.3) {
-                    number = number.wrapping_sub(rng.random_range(0..3));
-                }
-                let end = (at + width).min(bytes.len());
-                bytes[at..end].copy_from_slice(&number.to_le_bytes()[..end - at]);
-            }
-            8 => {
-                let end = (at + rng.random_range(1..64)).min(bytes.len());
-                bytes[at..end].fill([0, 0xff][rng.random_range(0..2)]);
-            }
-            9 => bytes.truncate(at),
-            10 => {
-                let end = (at + rng.random_range(1..200)).min(bytes.len());
-                let to = rng.random_range(0..=bytes.len() - (end - at));
-                bytes.copy_within(at..end, to);
-            }
-            _ if !other.is_empty() => {
-                let from = rng.random_range(0..other.len());
-                let n = rng.random_range(1..200).min(other.len() - from).min(bytes.len() - at);
-                bytes[at..at + n].copy_from_slice(&other[from..from + n]);
-            }
-            _ => {}
-        }
-    }
-}
-
-fn run(name: &str) {
-    let (_, body) = TARGETS.into_iter().find(|(n, _)| *n == name).unwrap();
-    let seeds = corpus(name);
-    assert!(!seeds.is_empty(), "{name} has no corpus");
-    for (file, bytes) in &seeds {
-        body(bytes).unwrap_or_else(|e| panic!("{name}/{file} is no longer read: {e}"));
-    }
-    body(b"").ok();
-    for n in 0..MUTATIONS {
-        let mut rng = StdRng::seed_from_u64(n as u64);
-        let (file, seed) = &seeds[rng.random_range(0..seeds.len())];
-        let mut bytes = seed.clone();
-        mutate(&mut bytes, &seeds[rng.random_range(0..seeds.len())].1, &mut rng);
-        if std::panic::catch_unwind(|| body(&bytes).ok()).is_err() {
-            let path = std::env::temp_dir().join(format!("deltalite-{name}-{n}"));
-            std::fs::write(&path, &bytes).unwrap();
-            panic!("{name} panics on mutation {n} of {file}; the input is in {}", path.display());
-        }
-    }
-}
-
-macro_rules! targets {
-    ($($name:ident),*) => {
-        $(#[test] fn $name() { run(stringify!($name)); })*
-
-        #[test]
-        fn every_target_is_tested() {
-            assert_eq!(TARGETS.map(|(name, _)| name), [$(stringify!($name)),*]);
-        }
-    };
-}
-targets!(open, blocks, page, dictionary, schema, column, statistics, scan);
+deltalite_testkit::fuzz_tests!(open, blocks, page, dictionary, schema, column, statistics, scan);
 
 /// Writes the corpus anew. Only on request: a corpus that follows the code tests nothing of what was written before.
 #[test]
 fn regenerate() {
-    if std::env::var_os("DELTALITE_REGENERATE").is_none() {
+    let corpora = Corpora::of_crate(env!("CARGO_MANIFEST_DIR"));
+    if !corpora.begin_anew(TARGETS.map(|(target, _)| target)) {
         return;
-    }
-    for (target, _) in TARGETS {
-        drop(std::fs::remove_dir_all(corpus_dir(target)));
-        std::fs::create_dir_all(corpus_dir(target)).unwrap();
     }
     let put = |target: &str, name: &str, bytes: &[u8]| {
         if bytes.len() <= SEED_BYTES_MAX {
-            std::fs::write(corpus_dir(target).join(name), bytes).unwrap();
+            corpora.put(target, name, &[bytes]);
         }
     };
     let mut pages_seen = BTreeSet::new();

@@ -1,8 +1,5 @@
-//! The bodies of the fuzz targets, over the committed corpus and over seeded mutations of it.
-//!
-//! `DELTALITE_MUTATIONS=1000000` runs more of them, `DELTALITE_REGENERATE=1` writes the corpus anew from sessions of today's code.
+//! The bodies of the fuzz targets ([`deltalite_testkit::fuzz`]), of sessions of today's code.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,79 +8,15 @@ use deltalite_net::connection::{
 };
 use deltalite_net::limits::HEADER_BYTES;
 use deltalite_net::{ErrorKind, RpcError, Time};
+use deltalite_testkit::fuzz::Corpora;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::bodies::TARGETS;
 use crate::end::Side;
-use crate::mutate::mutate;
 use crate::script::Script;
 
-/// Mutated inputs for each target.
-const MUTATIONS: u64 = 4000;
-/// Largest input that mutations may grow to, in bytes.
-const INPUT_BYTES_MAX: usize = 64 << 10;
-
-fn corpus_dir(target: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
-}
-
-fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-    let mut seeds: Vec<(String, Vec<u8>)> = std::fs::read_dir(corpus_dir(target))
-        .unwrap_or_else(|e| panic!("corpus of {target}: {e}; write it with DELTALITE_REGENERATE=1"))
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap())
-        })
-        .collect();
-    seeds.sort();
-    seeds
-}
-
-fn run(name: &str) {
-    let (_, body) = TARGETS.into_iter().find(|(n, _)| *n == name).unwrap();
-    let seeds = corpus(name);
-    assert!(!seeds.is_empty(), "{name} has no corpus");
-    for (file, bytes) in &seeds {
-        body(bytes).unwrap_or_else(|e| panic!("{name}/{file} is no longer taken: {e}"));
-    }
-    body(b"").ok();
-    let mutations =
-        std::env::var("DELTALITE_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(MUTATIONS);
-    let mut refused = 0;
-    for n in 0..mutations {
-        let mut rng = StdRng::seed_from_u64(n);
-        let (file, seed) = &seeds[rng.random_range(0..seeds.len())];
-        let mut bytes = seed.clone();
-        for _ in 0..rng.random_range(1..3) {
-            mutate(&mut bytes, &seeds[rng.random_range(0..seeds.len())].1, &mut rng);
-        }
-        bytes.truncate(INPUT_BYTES_MAX);
-        match std::panic::catch_unwind(|| body(&bytes)) {
-            Ok(ended) => refused += u64::from(ended.is_err()),
-            Err(_) => {
-                let path = std::env::temp_dir().join(format!("deltalite-{name}-{n}"));
-                std::fs::write(&path, &bytes).unwrap();
-                panic!("{name} panics on mutation {n} of {file}; the input is in {}", path.display());
-            }
-        }
-    }
-    eprintln!("{name}: {mutations} mutations, {refused} refused");
-    // Mutations of which all or none get through would test little.
-    assert!(refused > mutations / 100 && refused < mutations * 199 / 200, "{name}: {refused} of {mutations}");
-}
-
-macro_rules! targets {
-    ($($name:ident),*) => {
-        $(#[test] fn $name() { run(stringify!($name)); })*
-
-        #[test]
-        fn every_target_is_tested() {
-            assert_eq!(TARGETS.map(|(name, _)| name), [$(stringify!($name)),*]);
-        }
-    };
-}
-targets!(frames, hello, server, client, server_script, client_script, error);
+deltalite_testkit::fuzz_tests!(frames, hello, server, client, server_script, client_script, error);
 
 /// Random scripts that no corpus thought of.
 #[test]
@@ -226,16 +159,11 @@ fn sessions() -> Vec<(&'static str, [Vec<u8>; 2])> {
 /// Writes the corpus anew. Only on request: a corpus that follows the code tests nothing of what was said before.
 #[test]
 fn regenerate() {
-    if std::env::var_os("DELTALITE_REGENERATE").is_none() {
+    let corpora = Corpora::of_crate(env!("CARGO_MANIFEST_DIR"));
+    if !corpora.begin_anew(TARGETS.map(|(target, _)| target)) {
         return;
     }
-    for (target, _) in TARGETS {
-        drop(std::fs::remove_dir_all(corpus_dir(target)));
-        std::fs::create_dir_all(corpus_dir(target)).unwrap();
-    }
-    let put = |target: &str, name: &str, head: &[u8], bytes: &[u8]| {
-        std::fs::write(corpus_dir(target).join(name), [head, bytes].concat()).unwrap();
-    };
+    let put = |target: &str, name: &str, head: &[u8], bytes: &[u8]| corpora.put(target, name, &[head, bytes]);
     for (name, [client, server]) in sessions() {
         // How: limits of the end, bare where the session is.
         let how = if name == "bare" { 4 } else { 0 };

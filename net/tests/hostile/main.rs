@@ -6,8 +6,6 @@ mod bodies;
 #[path = "../../fuzz/end.rs"]
 mod end;
 mod fuzz;
-#[path = "../../fuzz/mutate.rs"]
-mod mutate;
 #[path = "../../fuzz/reseal.rs"]
 mod reseal;
 #[path = "../../fuzz/script.rs"]

@@ -1,39 +1,17 @@
 //! What statements that change rows keep in memory: a binary of its own, because it counts every allocation.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use deltalite_query::{Session, SessionOptions};
 use deltalite_shard::executor::{ShardOptions, ShardSet};
-
-/// The system's allocator, and how much of it is in use.
-struct Counting;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is the system allocator's; the counters only watch.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = IN_USE.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(now, Relaxed);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use deltalite_testkit::memory::Counting;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static MEMORY: Counting = Counting::new();
 
 /// Rows of the table, each of which becomes a kilobyte.
 const ROWS: usize = 450_000;
@@ -63,10 +41,9 @@ async fn run(session: &Session, sql: &str) -> Vec<i64> {
 
 /// Runs a statement; returns what it answered and the most that was in use beyond what was before.
 async fn measured(session: &Session, sql: &str) -> (Vec<i64>, usize) {
-    let before = IN_USE.load(Relaxed);
-    PEAK.store(before, Relaxed);
+    let before = MEMORY.begin();
     let answer = run(session, sql).await;
-    (answer, PEAK.load(Relaxed) - before)
+    (answer, MEMORY.peak() - before)
 }
 
 #[tokio::test(flavor = "multi_thread")]

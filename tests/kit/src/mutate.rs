@@ -1,9 +1,9 @@
-//! Seeded mutations of inputs, for tests that run fuzz targets without a fuzzer.
+//! Seeded mutations of inputs.
 
 use rand::Rng;
 use rand::rngs::StdRng;
 
-/// Changes bytes the way links make them go wrong and the way attackers do.
+/// Changes bytes the way disks and links make them go wrong, and the way attackers do; parts of another input are among them.
 pub(crate) fn mutate(bytes: &mut Vec<u8>, other: &[u8], rng: &mut StdRng) {
     const NUMBERS: [u64; 14] = [
         0,
