@@ -7,13 +7,14 @@
 //! * [`dml`], [`ddl`] – running statements that change rows, and tables; `cancel` – ending them; [`expressions`] – SQL in constraints and defaults;
 //! * [`catalog`] – what a name or a path in FROM is; [`provider`] – a version of a table, or a file, as a relation;
 //! * `pattern` – files by `*`; `foreign` – those of other formats; `copy` – writing files; `delta` – Delta Lake tables, read and written; `remote` – tables of servers; [`scan`] – reading it, in as many partitions as are wanted, from one queue; [`pushdown`], `condition` – conditions that the scan takes over;
-//! * `transaction` – what is between BEGIN and COMMIT; `yielding` – joins that can be ended; `filters` – conditions that are
+//! * `changes` – what versions changed, as a function in FROM; `transaction` – what is between BEGIN and COMMIT; `yielding` – joins that can be ended; `filters` – conditions that are
 //!   handed down to scans; `joins` – joins that would not fit; `order` – their order;
 //!   `decimals` – arithmetic of small ones; `few` – aggregates of few groups; `equalities` – what is not concluded from conditions; `plain` – nested types; `maps` – their keys;
 //!   `schemas` – folders of tables; `understood` – parts of statements that are refused.
 
 mod cancel;
 pub mod catalog;
+mod changes;
 mod condition;
 mod copy;
 mod ddl;

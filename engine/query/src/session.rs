@@ -22,6 +22,7 @@ use deltalite_shard::executor::ShardSet;
 use deltalite_table::TableContext;
 
 use crate::catalog::Names;
+use crate::changes::{self, TableChanges};
 use crate::copy::{self, Copy};
 use crate::decimals::SmallDecimals;
 use crate::equalities::ComputedEqualities;
@@ -222,6 +223,7 @@ impl Session {
         let names =
             Arc::new(Names::new(options.catalog, tables, options.decode, Servers::new(options.connecting)));
         names.attach(Arc::downgrade(&context.state_ref()));
+        context.register_udtf(changes::NAME, Arc::new(TableChanges(names.clone())));
         context.register_catalog(CATALOG, Arc::new(Catalog(names.clone())));
         Ok(Self { context, names, timeout: options.timeout })
     }

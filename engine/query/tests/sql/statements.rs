@@ -586,3 +586,44 @@ async fn nested_columns_are_as_literals() {
     );
     assert_eq!(lines(&s, "SELECT MAP {'k': 1}['k'], MAP {'k': 1}['none']").await, ["1|"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let s = session(folder.path());
+    lines(&s, "CREATE TABLE t AS SELECT value AS id, value * 10 AS n FROM generate_series(1, 6)").await;
+    lines(&s, "UPDATE t SET n = -1 WHERE id = 2").await;
+    lines(
+        &s,
+        "MERGE INTO t USING (VALUES (3, 30), (4, 0), (9, 90)) AS s (id, n) ON t.id = s.id WHEN MATCHED AND s.n = 0 THEN DELETE \
+         WHEN MATCHED THEN UPDATE SET n = s.n + 1 WHEN NOT MATCHED THEN INSERT (id, n) VALUES (s.id, s.n)",
+    )
+    .await;
+    lines(&s, "OPTIMIZE t").await;
+    lines(&s, "DELETE FROM t WHERE id = 1").await;
+    let told = |from: &str| {
+        format!("SELECT _commit_version, _change_type, id, n FROM table_changes({from}) ORDER BY 1, 2, 3")
+    };
+    let merged = ["3|delete|4|40", "3|insert|9|90", "3|update_postimage|3|31", "3|update_preimage|3|30"];
+    assert_eq!(lines(&s, &told("'t', 3, 3")).await, merged);
+    let mut all = vec!["2|update_postimage|2|-1", "2|update_preimage|2|20"];
+    all.extend(merged);
+    all.push("5|delete|1|10");
+    assert_eq!(lines(&s, &told("'t', 2")).await, all);
+    let place = folder.path().join("t").display().to_string();
+    assert_eq!(lines(&s, &told(&format!("'{place}', 5, 5"))).await, ["5|delete|1|10"]);
+    let count = "SELECT count(*) FROM table_changes('t', 0) JOIN t USING (id) WHERE _change_type = 'insert' AND _commit_timestamp > 0";
+    assert_eq!(lines(&s, count).await, ["5"]);
+    for (arguments, says) in [
+        ("'t'", "first version"),
+        ("'t', 3, 2", "no versions 3 to 2"),
+        ("'t', 1, 99", "the newest is 5"),
+        ("'t', 'x'", "no version"),
+        ("'nothing', 1", "no table \"nothing\""),
+        ("1, 1", "in quotes"),
+        ("'t', 1, 2, 3", "too many"),
+    ] {
+        let error = try_lines(&s, &format!("SELECT * FROM table_changes({arguments})")).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{arguments}: {error}");
+    }
+}

@@ -149,56 +149,69 @@ impl DeltaLiteTable {
     /// When a version is no longer there, or reading fails.
     pub fn changes(&self, from: Version, to: Version) -> Result<Vec<RecordBatch>> {
         let pinned = self.at_version(from)?;
-        let snapshot = self.snapshot();
         let mut out = Vec::new();
         for version in (from.0..=to.0).map(Version) {
-            let commit = Commit::read(self.core.log(), version)?;
-            let mut updates = false;
-            let before: BTreeMap<&str, _> = commit.removes.iter().map(|r| (&*r.path, r)).collect();
-            let after: BTreeMap<&str, _> = commit.adds.iter().map(|a| (&*a.path, a)).collect();
-            let mut tell = |add: &Add, keep: &dyn Fn(u64) -> bool, kind: &str| -> Result<()> {
-                out.extend(rows_of(&snapshot, add, keep, kind, &commit.info)?);
-                Ok(())
+            out.extend(self.changes_of(version)?);
+        }
+        drop(pinned);
+        Ok(out)
+    }
+
+    /// The rows that one version changed, as [`DeltaLiteTable::changes`] tells them. Whoever asks for one after the other keeps a handle of the first
+    /// ([`DeltaLiteTable::at_version`]), so that none is removed meanwhile.
+    ///
+    /// # Errors
+    /// As [`DeltaLiteTable::changes`].
+    pub fn changes_of(&self, version: Version) -> Result<Vec<RecordBatch>> {
+        let pinned = self.at_version(version)?;
+        let snapshot = self.snapshot();
+        let mut out = Vec::new();
+        let commit = Commit::read(self.core.log(), version)?;
+        let mut updates = false;
+        let before: BTreeMap<&str, _> = commit.removes.iter().map(|r| (&*r.path, r)).collect();
+        let after: BTreeMap<&str, _> = commit.adds.iter().map(|a| (&*a.path, a)).collect();
+        let mut tell = |add: &Add, keep: &dyn Fn(u64) -> bool, kind: &str| -> Result<()> {
+            out.extend(rows_of(&snapshot, add, keep, kind, &commit.info)?);
+            Ok(())
+        };
+        for remove in commit.removes.iter().filter(|r| r.data_change) {
+            let gone = self.core.vectors.rows(remove.deletion_vector.as_deref())?;
+            let of_remove = ChangedRows::of(remove)?;
+            updates |= of_remove != ChangedRows::None;
+            let changed = match &of_remove {
+                ChangedRows::These(vector) => Some(self.core.vectors.rows(Some(vector))?),
+                ChangedRows::None | ChangedRows::All => None,
             };
-            for remove in commit.removes.iter().filter(|r| r.data_change) {
-                let gone = self.core.vectors.rows(remove.deletion_vector.as_deref())?;
-                let of_remove = ChangedRows::of(remove)?;
-                updates |= of_remove != ChangedRows::None;
-                let changed = match &of_remove {
-                    ChangedRows::These(vector) => Some(self.core.vectors.rows(Some(vector))?),
-                    ChangedRows::None | ChangedRows::All => None,
-                };
-                let is_changed = |row| match &changed {
-                    Some(rows) => rows.contains(row),
-                    None => of_remove == ChangedRows::All,
-                };
-                let (path, tags) = (remove.path.clone(), remove.tags.clone());
-                let add = Add { path, size: remove.size.unwrap_or(0), tags, ..Add::default() };
-                let add = after.get(&*remove.path).copied().unwrap_or(&add);
-                let now = match after.get(&*remove.path) {
-                    Some(add) => Some(self.core.vectors.rows(add.deletion_vector.as_deref())?),
-                    None => None,
-                };
-                let goes = |row| !gone.contains(row) && now.as_ref().is_none_or(|now| now.contains(row));
-                if of_remove != ChangedRows::All {
-                    tell(add, &|row| goes(row) && !is_changed(row), "delete")?;
-                }
-                if of_remove != ChangedRows::None {
-                    tell(add, &|row| goes(row) && is_changed(row), "update_preimage")?;
-                }
-                if let Some(now) = &now {
-                    let back: Rows = gone.as_ref() - now.as_ref();
-                    if !back.is_empty() {
-                        tell(add, &|row| back.contains(row), "insert")?;
-                    }
+            let is_changed = |row| match &changed {
+                Some(rows) => rows.contains(row),
+                None => of_remove == ChangedRows::All,
+            };
+            let (path, tags) = (remove.path.clone(), remove.tags.clone());
+            let add = Add { path, size: remove.size.unwrap_or(0), tags, ..Add::default() };
+            let add = after.get(&*remove.path).copied().unwrap_or(&add);
+            let now = match after.get(&*remove.path) {
+                Some(add) => Some(self.core.vectors.rows(add.deletion_vector.as_deref())?),
+                None => None,
+            };
+            let goes = |row| !gone.contains(row) && now.as_ref().is_none_or(|now| now.contains(row));
+            if of_remove != ChangedRows::All {
+                tell(add, &|row| goes(row) && !is_changed(row), "delete")?;
+            }
+            if of_remove != ChangedRows::None {
+                tell(add, &|row| goes(row) && is_changed(row), "update_preimage")?;
+            }
+            if let Some(now) = &now {
+                let back: Rows = gone.as_ref() - now.as_ref();
+                if !back.is_empty() {
+                    tell(add, &|row| back.contains(row), "insert")?;
                 }
             }
-            for add in commit.adds.iter().filter(|a| a.data_change && !before.contains_key(&*a.path)) {
-                let changed = add.tags.as_ref().is_some_and(|tags| tags.value(CHANGED_TAG).is_some());
-                let gone = self.core.vectors.rows(add.deletion_vector.as_deref())?;
-                let kind = if changed && updates { "update_postimage" } else { "insert" };
-                tell(add, &|row| !gone.contains(row), kind)?;
-            }
+        }
+        for add in commit.adds.iter().filter(|a| a.data_change && !before.contains_key(&*a.path)) {
+            let changed = add.tags.as_ref().is_some_and(|tags| tags.value(CHANGED_TAG).is_some());
+            let gone = self.core.vectors.rows(add.deletion_vector.as_deref())?;
+            let kind = if changed && updates { "update_postimage" } else { "insert" };
+            tell(add, &|row| !gone.contains(row), kind)?;
         }
         drop(pinned);
         Ok(out)
