@@ -192,6 +192,13 @@ impl<'m> Selection<'m> {
         let first = v * VECTOR_ROWS;
         let (from, to) = (rows.start.saturating_sub(first), rows.end.saturating_sub(first));
         let words = &self.mask.words[((self.first + first) / 64).min(self.mask.words.len())..];
+        // Most vectors are wanted whole.
+        if from == 0
+            && to >= VECTOR_ROWS
+            && let Some(whole) = words.first_chunk()
+        {
+            return *whole;
+        }
         std::array::from_fn(|i| {
             let below = |row: usize| match row.saturating_sub(i * 64) {
                 bits @ 0..64 => (1u64 << bits) - 1,

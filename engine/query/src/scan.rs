@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Int64Type};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
@@ -35,6 +37,8 @@ use crate::provider::Relation;
 
 /// Bytes of a part of a file that one partition takes at a time.
 const SPLIT_BYTES: u64 = 4 << 20;
+/// Digits of the decimals that can be yielded as whole numbers: any of so many fit 64 bits.
+pub(crate) const UNSCALED_DIGITS_MAX: u8 = 18;
 /// Column that says which file a row is in, where rows are to be changed.
 pub(crate) const FILE_COLUMN: &str = "__file";
 /// Column that says a row's number in its file.
@@ -60,6 +64,8 @@ pub struct FilesSource {
     /// Columns yielded, as positions in the relation's schema.
     projection: Vec<usize>,
     schema: SchemaRef,
+    /// Whether decimals are yielded as whole numbers where the schema has those.
+    unscaled: bool,
     condition: Condition,
     limit: Option<usize>,
     metrics: ExecutionPlanMetricsSet,
@@ -76,6 +82,7 @@ impl FilesSource {
             decode,
             partitions: partitions.max(1),
             schema,
+            unscaled: false,
             condition: Condition::default(),
             limit: None,
             metrics: ExecutionPlanMetricsSet::new(),
@@ -90,6 +97,28 @@ impl FilesSource {
         self.schema = Arc::new(Schema::new(fields));
         self.projection = projection;
         self
+    }
+
+    /// With some columns of decimals, by position among those yielded, as the whole numbers that they are stored as. To be said last.
+    #[must_use]
+    pub(crate) fn unscaled(mut self, columns: &[usize]) -> Self {
+        let field = |(at, field): (usize, &Arc<Field>)| match columns.contains(&at) {
+            true => Arc::new(field.as_ref().clone().with_data_type(DataType::Int64)),
+            false => Arc::clone(field),
+        };
+        self.schema =
+            Arc::new(Schema::new(self.schema.fields().iter().enumerate().map(field).collect::<Vec<_>>()));
+        self.unscaled = true;
+        self
+    }
+
+    /// The columns yielded as whole numbers.
+    fn unscaled_names(&self) -> impl Iterator<Item = &str> {
+        let decimal =
+            |at: &usize| matches!(self.relation.schema().field(*at).data_type(), DataType::Decimal128(..));
+        let columns = self.projection.iter().zip(self.schema.fields()).filter(|_| self.unscaled);
+        let columns = columns.filter(move |(at, field)| decimal(at) && field.data_type() == &DataType::Int64);
+        columns.map(|(_, field)| field.name().as_str())
     }
 
     /// At most so many rows.
@@ -250,10 +279,12 @@ impl Reader {
     fn start(&self, file: ScanFile) -> Result<ScanStream> {
         let names = self.source.schema.fields().iter().map(|f| f.name().as_str());
         let stored: Vec<&str> = names.filter(|n| *n != FILE_COLUMN && *n != ROW_COLUMN).collect();
-        let mut scan = Scan::over([file]).columns(stored).decode_on(match self.source.decode {
-            Decode::Partition => DecodeOn::Caller,
-            Decode::Shards => DecodeOn::Shards,
-        });
+        let unscaled = self.source.unscaled_names();
+        let mut scan =
+            Scan::over([file]).columns(stored).unscaled(unscaled).decode_on(match self.source.decode {
+                Decode::Partition => DecodeOn::Caller,
+                Decode::Shards => DecodeOn::Shards,
+            });
         if let Some(predicate) = self.source.condition.now() {
             scan = scan.filter(predicate);
         }
@@ -276,12 +307,32 @@ impl Reader {
                     Ok(Arc::new(UInt32Array::from(vec![file as u32; batch.num_rows()])) as ArrayRef)
                 }
                 ROW_COLUMN => numbers.cloned().ok_or_else(missing),
-                _ => with_plain_type(stored.next().ok_or_else(missing)?),
+                _ => {
+                    let array = with_plain_type(stored.next().ok_or_else(missing)?)?;
+                    if self.source.unscaled && field.data_type() == &DataType::Int64 {
+                        whole(array)
+                    } else {
+                        Ok(array)
+                    }
+                }
             })
             .collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         Ok(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?)
     }
+}
+
+/// Decimals as whole numbers, where a file could not yield them as such.
+fn whole(array: ArrayRef) -> Result<ArrayRef> {
+    let Some(decimals) = array.as_primitive_opt::<Decimal128Type>() else { return Ok(array) };
+    let whole = decimals.try_unary::<_, Int64Type, _>(|value| {
+        i64::try_from(value).map_err(|_| {
+            DataFusionError::Execution(format!(
+                "{value} has more than {UNSCALED_DIGITS_MAX} digits, which its column does not allow"
+            ))
+        })
+    })?;
+    Ok(Arc::new(whole))
 }
 
 fn missing() -> DataFusionError {

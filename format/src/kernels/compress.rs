@@ -54,8 +54,10 @@ mod x86 {
     /// `L` is a lane of 8, 16, 32 or 64 bits of plain data.
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
     pub(super) unsafe fn compress<L: Lane>(values: &mut [L; VECTOR_ROWS], selected: &Selected) -> usize {
-        let (start, mut kept) = (values.as_mut_ptr(), 0);
-        for (word, bits) in selected.iter().enumerate() {
+        // Up to the first that is not selected, all are where they belong.
+        let whole = selected.iter().take_while(|bits| **bits == u64::MAX).count();
+        let (start, mut kept) = (values.as_mut_ptr(), whole * 64);
+        for (word, bits) in selected.iter().enumerate().skip(whole) {
             for part in 0..L::BITS / 8 {
                 let lanes = 512 / L::BITS;
                 let bits = bits >> (part * lanes);

@@ -282,6 +282,9 @@ impl<'p> LeafBuilder<'p> {
             ValueDecoder::Wide(d) if width == 16 => {
                 d.decode_i128_selected(rows, selection, &mut self.words()?.typed_mut()[to])
             }
+            ValueDecoder::Wide(d) if width == 8 => {
+                d.decode_i64_selected(rows, selection, &mut self.words()?.typed_mut()[to])
+            }
             ValueDecoder::Int(d) => match width {
                 1 => d.decode_selected::<u8>(rows, selection, &mut self.words()?.typed_mut()[to]),
                 2 => d.decode_selected::<u16>(rows, selection, &mut self.words()?.typed_mut()[to]),
@@ -394,6 +397,13 @@ impl<'p> LeafBuilder<'p> {
                     match rows {
                         Rows::Range(start) => d.decode_i128(*start, out)?,
                         Rows::Take(rows) => d.take_i128(rows, out)?,
+                    }
+                }
+                (PhysType::I128, 8) => {
+                    let out = &mut self.words()?.typed_mut::<u64>()[at..at + n];
+                    match rows {
+                        Rows::Range(start) => d.decode_i64(*start, out)?,
+                        Rows::Take(rows) => d.take_i64(rows, out)?,
                     }
                 }
                 (PhysType::I128, _) => {

@@ -194,7 +194,8 @@ impl TakeScan {
         let scan = self.plan.plan.clone();
         let mut arrays = Vec::with_capacity(scan.projected);
         for (slot, column) in scan.columns[..scan.projected].iter().enumerate() {
-            let array = if column.shape.leaf().is_some() { self.leaf(column)? } else { self.nested(slot)? };
+            let array =
+                if column.shape.leaf().is_some() { self.leaf(slot, column)? } else { self.nested(slot)? };
             arrays.push(match &self.plan.order {
                 None => array,
                 Some(order) => {
@@ -212,11 +213,11 @@ impl TakeScan {
         scan.batch(arrays, self.plan.len(), numbers)
     }
 
-    fn leaf(&self, column: &ColumnMeta) -> Result<ArrayRef> {
+    fn leaf(&self, slot: usize, column: &ColumnMeta) -> Result<ArrayRef> {
         let scan = &self.plan.plan;
         let spec = column.shape.streams[0];
         let mut builder =
-            LeafBuilder::new(column.field.data_type(), spec, self.plan.sorted.len(), &scan.options.pool);
+            LeafBuilder::new(scan.decoded_type(slot), spec, self.plan.sorted.len(), &scan.options.pool);
         let dictionaries = self.plan.units.iter().map(|run| self.dictionary(column, run.block));
         let dictionaries = dictionaries.collect::<Result<Vec<_>>>()?;
         let mut rows: Vec<u32> = Vec::with_capacity(self.plan.sorted.len());

@@ -376,8 +376,8 @@ impl UnitScan {
         }
         self.opened.clear();
         self.batch_rows = self.plan.options.batch_rows.unwrap_or_else(|| {
-            let in_place = self.columns.iter().zip(&self.plan.columns).all(|(column, meta)| match column {
-                Column::Leaf(stream) => stream.is_in_place(meta.field.data_type()),
+            let in_place = self.columns.iter().enumerate().all(|(slot, column)| match column {
+                Column::Leaf(stream) => stream.is_in_place(self.plan.decoded_type(slot)),
                 Column::Nested(_) => false,
             });
             if in_place { UNIT_ROWS_MAX } else { BATCH_ROWS_DEFAULT }
@@ -438,7 +438,7 @@ impl UnitScan {
                 Column::Leaf(stream) => {
                     let meta = &self.plan.columns[slot];
                     let mut builder = LeafBuilder::new(
-                        meta.field.data_type(),
+                        self.plan.decoded_type(slot),
                         meta.shape.streams[0],
                         n,
                         &self.plan.options.pool,
@@ -474,7 +474,7 @@ impl UnitScan {
                 Column::Leaf(stream) => {
                     let meta = &self.plan.columns[slot];
                     let mut builder = LeafBuilder::new(
-                        meta.field.data_type(),
+                        self.plan.decoded_type(slot),
                         meta.shape.streams[0],
                         selected + CHUNK_ROWS.min(bits.len()),
                         &self.plan.options.pool,
@@ -508,7 +508,7 @@ impl UnitScan {
                 Column::Leaf(stream) => {
                     let meta = &self.plan.columns[slot];
                     let mut builder = LeafBuilder::new(
-                        meta.field.data_type(),
+                        self.plan.decoded_type(slot),
                         meta.shape.streams[0],
                         rows.len(),
                         &self.plan.options.pool,
@@ -594,7 +594,6 @@ pub(crate) fn open_dictionary(
     Ok(dictionary)
 }
 
-/// Rows of the unit for which a leaf of the predicate is true; rows outside `candidates` may be left out.
 /// Rows that are decoded before those that were not selected are closed over: a few columns' worth of a core's own cache.
 const CHUNK_ROWS: usize = 4096;
 /// Rows that runs have on average at least, for it to pay to move them one by one.
@@ -615,6 +614,7 @@ fn runs_of(bits: &BooleanBuffer, selected: usize) -> Option<Vec<Vec<(usize, usiz
         .collect()
 }
 
+/// Rows of the unit for which a leaf of the predicate is true; rows outside `candidates` may be left out.
 fn filter_leaf(
     column: &Column,
     leaf: &Leaf,

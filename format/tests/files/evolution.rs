@@ -413,3 +413,127 @@ proptest! {
         }
     }
 }
+
+/// Decimals as the whole numbers they are stored as: under the file's schema and under another, whatever rows are wanted.
+#[test]
+fn decimals_are_yielded_unscaled() {
+    const ROWS: usize = 5000;
+    let digits = 10i128.pow(18);
+    let (short, long) = (DataType::Decimal128(18, 3), DataType::Decimal128(20, 3));
+    let fields = [
+        field("id", 1, DataType::Int64, false),
+        field("short", 2, short.clone(), true),
+        field("long", 3, long.clone(), true),
+        field("scaled", 4, DataType::Decimal128(9, 2), true),
+    ];
+    let names = ["id", "short", "long", "scaled", "more", "absent"].map(str::to_owned);
+    // As it was written; with more digits, which is the same number; with a finer unit, which is not; and one that the file has not.
+    let newer = evolved(vec![
+        fields[0].clone(),
+        fields[1].clone(),
+        fields[2].clone(),
+        field("more", 4, DataType::Decimal128(11, 2), true),
+        field("absent", 9, short.clone(), true),
+    ]);
+    let finer = evolved(vec![fields[0].clone(), field("scaled", 4, DataType::Decimal128(12, 4), true)]);
+    let unscaled = |array: &ArrayRef| -> ArrayRef {
+        let decimals = array.as_primitive::<arrow_array::types::Decimal128Type>();
+        Arc::new(decimals.unary::<_, arrow_array::types::Int64Type>(|v| i64::try_from(v).unwrap()))
+    };
+    let deleted = Arc::new((0..ROWS as u64).filter(|n| n % 97 == 5).collect());
+    let mut decoded = 0;
+    for pattern in [
+        Pattern::Random,
+        Pattern::Constant,
+        Pattern::Ascending,
+        Pattern::Runs,
+        Pattern::FewDistinct,
+        Pattern::AllNull,
+    ] {
+        for (nulls, profile) in
+            [(0, Profile::Default), (5, Profile::Compact), (0, Profile::Plain), (3, Profile::Default)]
+        {
+            let of = |salt: u64, below: i128| -> Vec<Option<i128>> {
+                let seeds = seeds(pattern, ROWS, nulls, salt);
+                seeds.into_iter().map(|seed| seed.map(|seed| i128::from(seed as i64) % below)).collect()
+            };
+            let decimals = |values: Vec<Option<i128>>, data_type: &DataType| -> ArrayRef {
+                Arc::new(arrow_array::Decimal128Array::from(values).with_data_type(data_type.clone()))
+            };
+            let table = RecordBatch::try_new(
+                Arc::new(Schema::new(fields.to_vec())),
+                vec![
+                    Arc::new(Int64Array::from_iter_values(0..ROWS as i64)),
+                    decimals(of(1, digits), &short),
+                    decimals(of(2, digits), &long),
+                    decimals(of(3, 1_000_000_000), &DataType::Decimal128(9, 2)),
+                ],
+            )
+            .unwrap();
+            let file = write(&table, small(profile, 3000, 2048), 700);
+            let reader = FileReader::open_bytes(file).unwrap();
+            let wanted = [
+                None,
+                Some(col("id").lt(4500)),
+                Some(col("id").is_in((0..40).map(|n| n * 101))),
+                Some(col("short").lt(0)),
+            ];
+            for (predicate, deleted) in
+                wanted.iter().flat_map(|p| [(p.clone(), None), (p.clone(), Some(&deleted))])
+            {
+                for schema in [None, Some(newer.clone()), Some(finer.clone())] {
+                    if schema.as_ref().is_some_and(|s| s.arrow().field_with_name("short").is_err())
+                        && predicate == wanted[3]
+                    {
+                        continue;
+                    }
+                    let plain = ScanOptions {
+                        predicate: predicate.clone(),
+                        deleted: deleted.cloned(),
+                        schema: schema.clone().map(Arc::new),
+                        batch_rows: Some(1700),
+                        ..ScanOptions::default()
+                    };
+                    let expected = collect(reader.scan(plain.clone()).unwrap()).unwrap();
+                    let found = collect(
+                        reader.scan(ScanOptions { unscaled: names.to_vec(), ..plain.clone() }).unwrap(),
+                    )
+                    .unwrap();
+                    let rows: Vec<u64> = (0..ROWS as u64).step_by(71).collect();
+                    let pairs = if predicate.is_none() && deleted.is_none() {
+                        let take = |unscaled: &[String]| {
+                            reader
+                                .take(&rows, ScanOptions { unscaled: unscaled.to_vec(), ..plain.clone() })
+                                .unwrap()
+                        };
+                        vec![(found, expected), (take(&names), take(&[]))]
+                    } else {
+                        vec![(found, expected)]
+                    };
+                    for (found, expected) in pairs {
+                        for (at, field) in expected.schema().fields().iter().enumerate() {
+                            let is_short = matches!(field.data_type(), DataType::Decimal128(..=18, _));
+                            // What has to be converted, or is not there, stays what it is.
+                            let written = table.schema_ref().fields().iter();
+                            let as_written = written.map(|f| f.data_type()).any(|t| t == field.data_type());
+                            let stays = field.name() == "absent" || !as_written;
+                            let (found, expected) = (found.column(at), expected.column(at));
+                            if is_short && !stays {
+                                assert_eq!(
+                                    found.as_ref(),
+                                    unscaled(expected).as_ref(),
+                                    "{pattern:?} {}",
+                                    field.name()
+                                );
+                                decoded += found.len();
+                            } else {
+                                assert_eq!(found.as_ref(), expected.as_ref(), "{pattern:?} {}", field.name());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(decoded > 1_000_000, "{decoded} values");
+}

@@ -29,6 +29,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::handed::Handed;
 use super::keys::{Keys, is_key};
 use super::totals::{How, Totals, Wanted};
+use super::unscaled::Unscaled;
 
 /// Columns of keys at most: the numbers of pairs of them take 64 KiB each.
 const KEYS_MAX: usize = 8;
@@ -44,6 +45,8 @@ pub(super) struct FewGroupsExec {
     source: Arc<dyn ExecutionPlan>,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     wanted: Vec<Wanted>,
+    /// What is read in the place of the source, which is what the plan shows.
+    unscaled: Option<Unscaled>,
     metrics: ExecutionPlanMetricsSet,
 }
 
@@ -105,12 +108,15 @@ impl FewGroupsExec {
             source: Arc::clone(aggregate.input()),
             keys,
             wanted: wanted.collect(),
+            unscaled: None,
             metrics: ExecutionPlanMetricsSet::new(),
         };
-        Ok(match new.through_projection()? {
+        let mut new = match new.through_projection()? {
             Some(through) => through,
             None => new,
-        })
+        };
+        new.unscaled = Unscaled::of(&new.source, &new.keys, &new.wanted)?;
+        Ok(new)
     }
 
     /// The same on what the projection below projects: where all it computes are numbers, they are computed here, once for all that need them.
@@ -215,7 +221,7 @@ impl Groups {
         Ok(Self {
             plan: Arc::clone(plan),
             keys: (!plan.keys.is_empty()).then(|| Keys::new(plan.keys.len())),
-            totals: Totals::new(&plan.wanted, &plan.source.schema())?,
+            totals: Totals::new(&plan.wanted, &plan.source.schema(), plan.unscaled.clone())?,
             numbers: Vec::new(),
         })
     }
@@ -279,7 +285,11 @@ impl FewGroupsExec {
         let states = groups.states()?;
         let Some(first) = beyond else { return self.conclude(states, None, &context) };
         told.handed_on.add(1);
-        let rest = stream::iter([Ok(first)]).chain(input).boxed();
+        let rest = stream::iter([Ok(first)]).chain(input);
+        let rest = match self.unscaled.clone() {
+            None => rest.boxed(),
+            Some(unscaled) => rest.map(move |batch| unscaled.scaled(&batch?)).boxed(),
+        };
         self.conclude(states, Some(rest), &context)
     }
 
@@ -327,7 +337,11 @@ impl FewGroupsExec {
 impl DisplayAs for FewGroupsExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FewGroupsExec: ")?;
-        self.aggregate.fmt_as(t, f)
+        self.aggregate.fmt_as(t, f)?;
+        match &self.unscaled {
+            Some(unscaled) => write!(f, ", unscaled=[{}]", unscaled.names().join(", ")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -380,7 +394,8 @@ impl ExecutionPlan for FewGroupsExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.source.execute(partition, Arc::clone(&context))?;
+        let source = self.unscaled.as_ref().map_or(&self.source, |unscaled| &unscaled.scan);
+        let input = source.execute(partition, Arc::clone(&context))?;
         let told = Told {
             baseline: BaselineMetrics::new(&self.metrics, partition),
             handed_on: MetricBuilder::new(&self.metrics).counter("handed_on", partition),

@@ -6,7 +6,7 @@
 //! several sums is computed once, in chunks that stay in a core's cache.
 //!
 //! * [`FewGroups`] – where in a plan this is done; `exec` – the operator; `handed` – how it hands rows on;
-//! * `keys` – which group each row is in; `numbers` – what is added up; `totals` – what it comes to.
+//! * `keys` – which group each row is in; `numbers` – what is added up; `totals` – what it comes to; `unscaled` – decimals read for that only.
 //!
 //! How many groups there are is seen when they come. Until there are too many, states are those that DataFusion's own aggregate would have, so it goes on from
 //! there with the rows that are left. Values are DataFusion's in every case, with its wrapping sums; only sums of floats that are handed over in the middle may
@@ -19,6 +19,7 @@ mod numbers;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod unscaled;
 
 use std::sync::Arc;
 

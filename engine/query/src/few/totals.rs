@@ -26,6 +26,7 @@ use deltalite_format::kernels::{Level, sums};
 
 use super::keys::NONE;
 use super::numbers::{CHUNK_ROWS, Number, Numbers};
+use super::unscaled::Unscaled;
 
 /// An aggregate as a plan has it.
 #[derive(Debug, Clone)]
@@ -130,6 +131,8 @@ pub(super) struct Totals {
     counts: Vec<Counts>,
     /// Rows of each group.
     rows: Vec<u64>,
+    /// Where batches have whole numbers for decimals.
+    unscaled: Option<Unscaled>,
 }
 
 /// Rows of a chunk, and the groups they are in; one for all without.
@@ -142,13 +145,14 @@ struct Chunk<'a> {
 
 impl Totals {
     /// Of these aggregates, over what has this schema.
-    pub(super) fn new(wanted: &[Wanted], schema: &Schema) -> Result<Self> {
+    pub(super) fn new(wanted: &[Wanted], schema: &Schema, unscaled: Option<Unscaled>) -> Result<Self> {
         let mut totals = Self {
             parts: Vec::with_capacity(wanted.len()),
             numbers: Numbers::default(),
             sums: Vec::new(),
             counts: Vec::new(),
             rows: Vec::new(),
+            unscaled,
         };
         for wanted in wanted {
             let part = totals.part(wanted, schema)?;
@@ -216,7 +220,7 @@ impl Totals {
                 self.numbers.compute(&rows)?;
                 let chunk = Chunk { rows, groups, counts };
                 for sums in &mut self.sums {
-                    sums.add(&self.numbers, batch, &chunk)?;
+                    sums.add(&self.numbers, batch, self.unscaled.as_ref(), &chunk)?;
                 }
             }
         }
@@ -302,7 +306,13 @@ impl Sums {
         })
     }
 
-    fn add(&mut self, numbers: &Numbers, batch: &RecordBatch, chunk: &Chunk<'_>) -> Result<()> {
+    fn add(
+        &mut self,
+        numbers: &Numbers,
+        batch: &RecordBatch,
+        unscaled: Option<&Unscaled>,
+        chunk: &Chunk<'_>,
+    ) -> Result<()> {
         let nulls = self.nulls.as_ref().map(|nulls| nulls.slice(chunk.rows.start, chunk.rows.len()));
         let mut with_values = [NONE; CHUNK_ROWS];
         let groups = match nulls.filter(|nulls| nulls.null_count() > 0) {
@@ -320,7 +330,9 @@ impl Sums {
             }
         };
         let Some(values) = numbers.values(self.number, chunk.rows.len()) else {
-            return self.add_wide(batch, &chunk.rows, groups);
+            let rows = batch.slice(chunk.rows.start, chunk.rows.len());
+            let rows = unscaled.map_or(Ok(rows.clone()), |unscaled| unscaled.scaled(&rows))?;
+            return self.add_wide(&rows, groups);
         };
         let Some(groups) = groups else {
             self.totals[0] = self.totals[0].wrapping_add(i128::from(sums::sum(Level::current(), values)));
@@ -336,9 +348,8 @@ impl Sums {
     }
 
     /// Adds rows whose values, or their sums, don't fit 64 bits.
-    fn add_wide(&mut self, batch: &RecordBatch, rows: &Range<usize>, groups: Option<&[u8]>) -> Result<()> {
-        let batch = batch.slice(rows.start, rows.len());
-        let array = self.expr.evaluate(&batch)?.into_array(rows.len())?;
+    fn add_wide(&mut self, rows: &RecordBatch, groups: Option<&[u8]>) -> Result<()> {
+        let array = self.expr.evaluate(rows)?.into_array(rows.num_rows())?;
         let mut add = |row: usize, value: i128| {
             let group = groups.map_or(0, |groups| usize::from(groups[row]));
             if let Some(sum) = self.totals.get_mut(group) {

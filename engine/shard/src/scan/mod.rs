@@ -186,6 +186,13 @@ impl Scan {
         self
     }
 
+    /// Columns of decimals to be yielded as whole numbers ([`ScanOptions::unscaled`]).
+    #[must_use]
+    pub fn unscaled<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.format.unscaled = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Whether rows come in the order of the files. Default yes; an unordered scan keeps every shard busy to the end.
     #[must_use]
     pub fn ordered(mut self, ordered: bool) -> Self {

@@ -15,10 +15,10 @@ use super::test::{IntTest, fill};
 use super::{OutInt, bits_of, extend};
 use crate::encoding::DecodeContext;
 use crate::error::{FormatError, Result};
-use crate::kernels::Level;
 use crate::kernels::compress::{Selected, compress};
 use crate::kernels::prefetch::prefetch_at;
 use crate::kernels::widen::widen;
+use crate::kernels::{Level, bits};
 use crate::limits::VECTOR_ROWS;
 use crate::mask::Selection;
 use crate::page::{EncodingKind, NodeView};
@@ -265,7 +265,7 @@ impl<'a> IntDecoder<'a> {
         let (mut scratch, mut rest) = (Scratch::new(), out);
         for vector in rows.start / VECTOR_ROWS..rows.end.div_ceil(VECTOR_ROWS) {
             let selected = selection.of_vector(vector, rows);
-            let count = selected.iter().map(|word| word.count_ones() as usize).sum();
+            let count = bits::ones(Level::current(), &selected);
             if count > rest.len() {
                 return Err(wrong(count - rest.len()));
             }

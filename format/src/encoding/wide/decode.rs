@@ -158,6 +158,74 @@ impl<'a> WideDecoder<'a> {
         }
     }
 
+    /// The one word of each value, where one is enough for all.
+    fn only_word(&self) -> Result<Option<&IntDecoder<'a>>> {
+        self.check_type::<i128>()?;
+        Ok(match &self.form {
+            Form::Words(words) => words.first().filter(|_| words.len() == 1),
+            _ => None,
+        })
+    }
+
+    /// Decodes rows `start..start + out.len()` of a node of [`PhysType::I128`] into 64 bits, sign included.
+    ///
+    /// # Errors
+    /// As [`WideDecoder::decode_i128`]; [`FormatError::Corrupt`] when a value does not fit.
+    pub(crate) fn decode_i64(&self, start: usize, out: &mut [u64]) -> Result<()> {
+        if let Some(word) = self.only_word()? {
+            return word.decode(start, out);
+        }
+        let mut wide = [0; VECTOR_ROWS];
+        let mut start = start;
+        for out in out.chunks_mut(VECTOR_ROWS) {
+            self.decode(start, &mut wide[..out.len()])?;
+            self.narrow(&wide, out)?;
+            start += out.len();
+        }
+        Ok(())
+    }
+
+    /// As [`WideDecoder::decode_i128_selected`], into 64 bits.
+    ///
+    /// # Errors
+    /// As [`WideDecoder::decode_i128`].
+    pub(crate) fn decode_i64_selected(
+        &self,
+        rows: &Range<usize>,
+        selection: Selection<'_>,
+        out: &mut [u64],
+    ) -> Result<bool> {
+        match self.only_word()? {
+            Some(word) => word.decode_selected(rows, selection, out),
+            None => Ok(false),
+        }
+    }
+
+    /// Decodes single rows, ascending, of a node of [`PhysType::I128`] into 64 bits.
+    ///
+    /// # Errors
+    /// As [`WideDecoder::take_i128`]; [`FormatError::Corrupt`] when a value does not fit.
+    pub(crate) fn take_i64(&self, rows: &[u32], out: &mut [u64]) -> Result<()> {
+        if let Some(word) = self.only_word()? {
+            return word.take(rows, out);
+        }
+        check_rows(self.len(), rows, out.len())?;
+        let mut wide = [0; VECTOR_ROWS];
+        for (rows, out) in rows.chunks(VECTOR_ROWS).zip(out.chunks_mut(VECTOR_ROWS)) {
+            self.take(rows, &mut wide[..out.len()])?;
+            self.narrow(&wide, out)?;
+        }
+        Ok(())
+    }
+
+    fn narrow(&self, wide: &[i128], out: &mut [u64]) -> Result<()> {
+        for (out, value) in out.iter_mut().zip(wide) {
+            let narrow = i64::try_from(*value);
+            *out = narrow.map_err(|_| self.node.corrupt(format!("{value} has more than 18 digits")))? as u64;
+        }
+        Ok(())
+    }
+
     /// Decodes rows `start..start + out.len()` of a node of [`PhysType::I256`].
     ///
     /// # Errors
