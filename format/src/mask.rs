@@ -169,17 +169,25 @@ impl BitMask {
     }
 }
 
+/// How many rows each vector of a mask has, from its first on.
+pub(crate) fn counts_of_vectors(mask: &BitMask) -> Vec<u16> {
+    let level = Level::current();
+    mask.words.chunks(VECTOR_ROWS / 64).map(|words| bits::ones(level, words) as u16).collect()
+}
+
 /// Which rows of a page are selected: bits of a unit's mask, of which the page's begin somewhere.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Selection<'m> {
     mask: &'m BitMask,
+    /// [`counts_of_vectors`], or nothing.
+    counts: &'m [u16],
     first: usize,
 }
 
 impl<'m> Selection<'m> {
-    /// Of a page whose first row has bit `first`.
-    pub(crate) fn new(mask: &'m BitMask, first: usize) -> Self {
-        Self { mask, first }
+    /// Of a page whose first row has bit `first`. With [`counts_of_vectors`] nothing is counted for each page again.
+    pub(crate) fn new(mask: &'m BitMask, counts: &'m [u16], first: usize) -> Self {
+        Self { mask, counts, first }
     }
 
     /// Whether the bits of a vector are whole words.
@@ -187,25 +195,34 @@ impl<'m> Selection<'m> {
         self.first.is_multiple_of(64)
     }
 
-    /// The bits of vector `v` of the page, none of rows outside `rows`.
-    pub(crate) fn of_vector(self, v: usize, rows: &Range<usize>) -> Selected {
+    /// The bits of vector `v` of the page, none of rows outside `rows`, and how many are set; `room` is for those that are not in the mask as they are.
+    pub(crate) fn of_vector<'a>(
+        &'a self,
+        v: usize,
+        rows: &Range<usize>,
+        room: &'a mut Selected,
+    ) -> (&'a Selected, usize) {
         let first = v * VECTOR_ROWS;
         let (from, to) = (rows.start.saturating_sub(first), rows.end.saturating_sub(first));
-        let words = &self.mask.words[((self.first + first) / 64).min(self.mask.words.len())..];
+        let bit = self.first + first;
+        let words = &self.mask.words[(bit / 64).min(self.mask.words.len())..];
         // Most vectors are wanted whole.
         if from == 0
             && to >= VECTOR_ROWS
             && let Some(whole) = words.first_chunk()
         {
-            return *whole;
+            let counted = self.counts.get(bit / VECTOR_ROWS).filter(|_| bit.is_multiple_of(VECTOR_ROWS));
+            let count = counted.map_or_else(|| bits::ones(Level::current(), whole), |n| usize::from(*n));
+            return (whole, count);
         }
-        std::array::from_fn(|i| {
+        for (i, word) in room.iter_mut().enumerate() {
             let below = |row: usize| match row.saturating_sub(i * 64) {
                 bits @ 0..64 => (1u64 << bits) - 1,
                 _ => u64::MAX,
             };
-            words.get(i).copied().unwrap_or(0) & below(to) & !below(from)
-        })
+            *word = words.get(i).copied().unwrap_or(0) & below(to) & !below(from);
+        }
+        (room, bits::ones(Level::current(), room))
     }
 }
 

@@ -35,6 +35,13 @@ leveled! {
 }
 
 leveled! {
+    /// The sum, wrapping, and the [`magnitude`], which tells whether it is right.
+    pub fn total<>(values: &[i64]) -> (i64, u64) {
+        values.iter().fold((0, 0), |(sum, bits), v| (sum.wrapping_add(*v), bits | (v ^ (v >> 63)) as u64))
+    }
+}
+
+leveled! {
     /// `out[i] = left[i] * right[i]`, wrapping.
     pub fn multiply<>(left: &[i64], right: &[i64], out: &mut [i64]) {
         for (out, (l, r)) in out.iter_mut().zip(left.iter().zip(right)) {
@@ -161,6 +168,7 @@ mod tests {
                 let found = narrow_wide(level, &long, &mut out);
                 prop_assert_eq!(&out, &values);
                 prop_assert_eq!(found, Some(magnitude(level, &values)));
+                prop_assert_eq!(total(level, &values), (sum(level, &values), magnitude(level, &values)));
                 let most = i128::from(magnitude(level, &values));
                 prop_assert!(long.iter().all(|v| (-most - 1..=most).contains(v)));
                 prop_assert!(most == 0 || long.iter().any(|v| *v > most / 2 || *v < -most / 2));

@@ -115,13 +115,13 @@ impl OpenStream {
         self.for_range(start, n, |_, page, at, rows| builder.append_range(page, at, rows))
     }
 
-    /// Appends those of rows `start..start + n` that `mask` selects; they are also given as `runs`: first row, counted from `start`, and number.
+    /// Appends those of rows `start..start + n` that a mask, given with its [`counts_of_vectors`](crate::mask::counts_of_vectors), selects; they are also given as `runs`: first row, counted from `start`, and number.
     pub(crate) fn append_selected(
         &self,
         builder: &mut LeafBuilder<'_>,
         start: usize,
         n: usize,
-        mask: &BitMask,
+        (mask, counts): (&BitMask, &[u16]),
         runs: &[(usize, usize)],
     ) -> Result<()> {
         self.cell.with_dependent(|owner, decoders| {
@@ -131,7 +131,7 @@ impl OpenStream {
                 if from >= to {
                     continue;
                 }
-                let selection = Selection::new(mask, first);
+                let selection = Selection::new(mask, counts, first);
                 let rows = from - first..to - first;
                 let appended = if rows.len() == n {
                     let page = decoder.as_ref().ok_or_else(|| self.missing(i))?;

@@ -18,7 +18,7 @@ use super::stream::{OpenStream, StreamPages};
 use crate::encoding::dictionary::ChunkDictionary;
 use crate::error::{FormatError, Result};
 use crate::limits::UNIT_ROWS_MAX;
-use crate::mask::BitMask;
+use crate::mask::{BitMask, counts_of_vectors};
 use crate::phys::PhysType;
 use crate::predicate::{Leaf, LeafTest};
 use crate::schema::convert::Conversion;
@@ -81,7 +81,7 @@ enum Emitter {
     /// All rows of `next..end`.
     Whole { next: usize, end: usize },
     /// Many rows: decode a window, filter it.
-    Dense { next: usize, end: usize, mask: BitMask },
+    Dense { next: usize, end: usize, mask: BitMask, counts: Vec<u16> },
     /// Few rows: take them.
     Sparse { rows: Vec<u32>, next: usize },
 }
@@ -397,7 +397,7 @@ impl UnitScan {
                 *next += n;
                 Ok(Some(batch))
             }
-            Emitter::Dense { next, end, mask } => {
+            Emitter::Dense { next, end, mask, counts } => {
                 while next < end {
                     let (start, n) = (*next, batch_rows.min(*end - *next));
                     *next += n;
@@ -408,7 +408,13 @@ impl UnitScan {
                     if selected > 0 {
                         let bits = BooleanBuffer::new(Buffer::from_slice_ref(mask.words()), start, n);
                         if let Some(chunks) = runs_of(&bits, selected) {
-                            return Ok(Some(self.window_of(start, &bits, mask, selected, &chunks)?));
+                            return Ok(Some(self.window_of(
+                                start,
+                                &bits,
+                                (mask, counts),
+                                selected,
+                                &chunks,
+                            )?));
                         }
                         let batch = self.window(start, n)?;
                         return Ok(Some(arrow_select::filter::filter_record_batch(
@@ -464,7 +470,7 @@ impl UnitScan {
         &mut self,
         start: usize,
         bits: &BooleanBuffer,
-        mask: &BitMask,
+        mask: (&BitMask, &[u16]),
         selected: usize,
         chunks: &[Vec<(usize, usize)>],
     ) -> Result<RecordBatch> {
@@ -560,7 +566,8 @@ impl Emitter {
         if selected == end - first {
             Self::Whole { next: first, end }
         } else if selected as f64 >= DENSE_SELECTIVITY * (end - first) as f64 {
-            Self::Dense { next: first, end, mask }
+            let counts = counts_of_vectors(&mask);
+            Self::Dense { next: first, end, mask, counts }
         } else {
             let mut rows = Vec::with_capacity(selected);
             mask.indices(0, mask.len(), &mut rows);

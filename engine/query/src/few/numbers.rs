@@ -58,6 +58,10 @@ pub(super) struct Numbers {
     room: Vec<Vec<i64>>,
     /// How large they are at most; `None` where that may be beyond 64 bits.
     most: Vec<Option<u64>>,
+    /// Their sums, of those that cost nothing beside the above.
+    sums: Vec<Option<i64>>,
+    /// The rows at hand.
+    rows: Range<usize>,
 }
 
 /// Whether a type's values are numbers of this kind.
@@ -108,6 +112,7 @@ impl Numbers {
             };
             self.room.push(vec![value; CHUNK_ROWS]);
             self.most.push(most);
+            self.sums.push(None);
             self.nodes.push(node);
             self.nodes.len() - 1
         });
@@ -140,23 +145,29 @@ impl Numbers {
 
     /// Computes all numbers in some rows of the batch, [`CHUNK_ROWS`] at most.
     pub(super) fn compute(&mut self, rows: &Range<usize>) -> Result<()> {
-        let (level, n) = (Level::current(), rows.len());
+        let level = Level::current();
+        self.rows = rows.clone();
         for at in 0..self.nodes.len() {
             // Operands stand before what is made of them.
             let (before, after) = self.room.split_at_mut(at);
-            let out = &mut after[0][..n];
+            let place = Place { nodes: &self.nodes, inputs: &self.inputs, room: before, rows };
+            let out = &mut after[0][..rows.len()];
+            self.sums[at] = None;
             self.most[at] = match &self.nodes[at] {
                 Node::Constant(_) => continue,
-                Node::Input(input) => {
-                    let Some(array) = &self.inputs[*input].array else {
-                        return plan_err!("numbers are computed of no batch");
-                    };
-                    narrowed(level, array, rows.clone(), out)?
-                }
+                Node::Input(input) => match (self.inputs[*input].whole(rows), &self.inputs[*input].array) {
+                    (Some(values), _) => {
+                        let (sum, most) = sums::total(level, values);
+                        self.sums[at] = Some(sum);
+                        Some(most)
+                    }
+                    (None, Some(array)) => narrowed(level, array, rows.clone(), out)?,
+                    (None, None) => return plan_err!("numbers are computed of no batch"),
+                },
                 Node::Product(left, right) => {
                     let most = most_of(&self.most, *left, *right, u128::checked_mul);
                     if most.is_some() {
-                        sums::multiply(level, &before[left.0][..n], &before[right.0][..n], out);
+                        sums::multiply(level, place.values(*left), place.values(*right), out);
                     }
                     most
                 }
@@ -166,7 +177,7 @@ impl Numbers {
                         l.checked_mul(by(left_by))?.checked_add(r.checked_mul(by(right_by))?)
                     });
                     if most.is_some() {
-                        let (l, r) = (&before[left.0][..n], &before[right.0][..n]);
+                        let (l, r) = (place.values(*left), place.values(*right));
                         sums::combine(level, l, *left_by, r, *right_by, out);
                     }
                     most
@@ -176,10 +187,41 @@ impl Numbers {
         Ok(())
     }
 
+    /// The sum of all values computed last, if [`Numbers::values`] may be added up and it is known.
+    pub(super) fn sum(&self, of: Number) -> Option<i64> {
+        self.sums[of.0]
+    }
+
     /// The values computed last, of rows that may be added up in 64 bits; `None` where they may not.
-    pub(super) fn values(&self, of: Number, rows: usize) -> Option<&[i64]> {
+    pub(super) fn values(&self, of: Number) -> Option<&[i64]> {
         let most = u128::from(self.most[of.0]?) + 1;
-        (most * rows as u128 <= i64::MAX as u128).then(|| &self.room[of.0][..rows])
+        let place = Place { nodes: &self.nodes, inputs: &self.inputs, room: &self.room, rows: &self.rows };
+        (most * self.rows.len() as u128 <= i64::MAX as u128).then(|| place.values(of))
+    }
+}
+
+impl Input {
+    /// Values of 64 bits are where they have to be.
+    fn whole(&self, rows: &Range<usize>) -> Option<&[i64]> {
+        Some(&self.array.as_ref()?.as_primitive_opt::<Int64Type>()?.values()[rows.clone()])
+    }
+}
+
+/// Where numbers' values are: in the batch, or in the room for those computed.
+struct Place<'a> {
+    nodes: &'a [Node],
+    inputs: &'a [Input],
+    room: &'a [Vec<i64>],
+    rows: &'a Range<usize>,
+}
+
+impl<'a> Place<'a> {
+    fn values(&self, of: Number) -> &'a [i64] {
+        let whole = match &self.nodes[of.0] {
+            Node::Input(at) => self.inputs[*at].whole(self.rows),
+            _ => None,
+        };
+        whole.unwrap_or_else(|| &self.room[of.0][..self.rows.len()])
     }
 }
 
@@ -194,14 +236,10 @@ fn most_of(
     result(left?, right?).filter(|m| *m <= i64::MAX as u128).map(|m| m as u64)
 }
 
-/// Copies rows of an array; how large they are at most, if all of them fit.
+/// Takes the low halves of rows of an array; how large they are at most, if all of them fit.
 fn narrowed(level: Level, array: &ArrayRef, rows: Range<usize>, out: &mut [i64]) -> Result<Option<u64>> {
-    if let Some(array) = array.as_primitive_opt::<Decimal128Type>() {
-        return Ok(sums::narrow_wide(level, &array.values()[rows], out));
-    }
-    let Some(array) = array.as_primitive_opt::<Int64Type>() else {
+    let Some(array) = array.as_primitive_opt::<Decimal128Type>() else {
         return plan_err!("a number of another type: {}", array.data_type());
     };
-    out.copy_from_slice(&array.values()[rows]);
-    Ok(Some(sums::magnitude(level, out)))
+    Ok(sums::narrow_wide(level, &array.values()[rows], out))
 }

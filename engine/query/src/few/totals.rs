@@ -329,13 +329,14 @@ impl Sums {
                 Some(&*groups)
             }
         };
-        let Some(values) = numbers.values(self.number, chunk.rows.len()) else {
+        let Some(values) = numbers.values(self.number) else {
             let rows = batch.slice(chunk.rows.start, chunk.rows.len());
             let rows = unscaled.map_or(Ok(rows.clone()), |unscaled| unscaled.scaled(&rows))?;
             return self.add_wide(&rows, groups);
         };
         let Some(groups) = groups else {
-            self.totals[0] = self.totals[0].wrapping_add(i128::from(sums::sum(Level::current(), values)));
+            let sum = numbers.sum(self.number).unwrap_or_else(|| sums::sum(Level::current(), values));
+            self.totals[0] = self.totals[0].wrapping_add(i128::from(sum));
             return Ok(());
         };
         let mut some = [0; sums::GROUPS_MAX];

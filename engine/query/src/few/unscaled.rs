@@ -11,6 +11,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::ScalarFunctionExpr;
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
 use super::totals::{How, Wanted};
@@ -33,10 +34,11 @@ impl Unscaled {
         keys: &[Arc<dyn PhysicalExpr>],
         wanted: &[Wanted],
     ) -> Result<Option<Self>> {
-        let Some(files) = source
-            .downcast_ref::<DataSourceExec>()
-            .and_then(|s| s.data_source().downcast_ref::<FilesSource>())
-        else {
+        // With a single partition the scan is told to take turns with others.
+        let cooperative = source.downcast_ref::<CooperativeExec>();
+        let scan = cooperative.map_or(source, CooperativeExec::input);
+        let files = scan.downcast_ref::<DataSourceExec>().map(|scan| scan.data_source());
+        let Some(files) = files.and_then(|files| files.downcast_ref::<FilesSource>()) else {
             return Ok(None);
         };
         let schema = source.schema();
@@ -68,6 +70,10 @@ impl Unscaled {
             return Ok(None);
         }
         let scan = DataSourceExec::from_data_source(files.clone().unscaled(&columns));
+        let scan: Arc<dyn ExecutionPlan> = match cooperative {
+            Some(_) => Arc::new(CooperativeExec::new(scan)),
+            None => scan,
+        };
         Ok(Some(Self { scan, schema }))
     }
 

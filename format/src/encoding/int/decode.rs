@@ -15,10 +15,10 @@ use super::test::{IntTest, fill};
 use super::{OutInt, bits_of, extend};
 use crate::encoding::DecodeContext;
 use crate::error::{FormatError, Result};
+use crate::kernels::Level;
 use crate::kernels::compress::{Selected, compress};
 use crate::kernels::prefetch::prefetch_at;
 use crate::kernels::widen::widen;
-use crate::kernels::{Level, bits};
 use crate::limits::VECTOR_ROWS;
 use crate::mask::Selection;
 use crate::page::{EncodingKind, NodeView};
@@ -262,16 +262,15 @@ impl<'a> IntDecoder<'a> {
         let wrong = |out: usize| {
             FormatError::invalid("decoding selected rows", format!("{out} values are left over or missing"))
         };
-        let (mut scratch, mut rest) = (Scratch::new(), out);
+        let (mut scratch, mut room, mut rest) = (Scratch::new(), Selected::default(), out);
         for vector in rows.start / VECTOR_ROWS..rows.end.div_ceil(VECTOR_ROWS) {
-            let selected = selection.of_vector(vector, rows);
-            let count = bits::ones(Level::current(), &selected);
+            let (selected, count) = selection.of_vector(vector, rows, &mut room);
             if count > rest.len() {
                 return Err(wrong(count - rest.len()));
             }
             let (now, later) = rest.split_at_mut(count);
             if count > 0 {
-                self.decode_vector_selected(vector, &selected, now, &mut scratch)?;
+                self.decode_vector_selected(vector, selected, now, &mut scratch)?;
             }
             rest = later;
         }

@@ -8,7 +8,7 @@ use super::*;
 use crate::encoding::dictionary::ChunkDictionary;
 use crate::encoding::{DecodeContext, EncodeOptions, Profile};
 use crate::kernels::Level;
-use crate::mask::{BitMask, Selection};
+use crate::mask::{BitMask, Selection, counts_of_vectors};
 use crate::page::{EncodingKind, PageBuilder, PageView};
 use crate::predicate::IntPred;
 
@@ -82,7 +82,9 @@ fn check<T: Lane + OutInt>(values: &[T], ptype: PhysType, page: &Buffer, preds: 
         let rows: Vec<usize> = (start..end).filter(|row| row % (long + apart) < long).collect();
         let mut mask = BitMask::ones(before + n + 100);
         (start..end).for_each(|row| mask.fill(before + row, before + row + 1, row % (long + apart) < long));
-        let selection = Selection::new(&mask, before);
+        // Counted for all pages, or for each.
+        let counts = if apart % 2 == 1 { counts_of_vectors(&mask) } else { Vec::new() };
+        let selection = Selection::new(&mask, &counts, before);
         let mut out = vec![0i128; rows.len()];
         if decoder.decode_selected(&(start..end), selection, &mut out).unwrap() {
             assert_eq!(before % 64, 0);
