@@ -5,9 +5,6 @@ use bytemuck::Pod;
 use super::leveled;
 use crate::phys::Lane;
 
-/// Bytes of a line of the cache, and of the widest registers.
-const LINE_BYTES: usize = 64;
-
 /// A type that integers are decoded to: the unsigned lane of at least the stored width, or 128 bits for decimals.
 ///
 /// Inside the encodings a value is its *canonical* 64 bits: sign-extended when its type is signed, else zero-extended.
@@ -59,19 +56,9 @@ impl OutInt for i128 {
     }
 }
 
-/// Splits where a line of the cache begins: after selected rows values start anywhere, and every store across a line would cost two.
-#[inline(always)]
-fn aligned<O>(out: &mut [O]) -> (&mut [O], &mut [O]) {
-    let head = out.as_ptr().align_offset(LINE_BYTES).min(out.len());
-    out.split_at_mut(head)
-}
-
 leveled! {
     /// `out[i] = reference + offsets[i]`.
     pub fn widen<L: Lane, O: OutInt>(offsets: &[L], reference: u64, signed: bool, out: &mut [O]) {
-        let (head, out) = aligned(out);
-        let (offsets_of_head, offsets) = offsets.split_at(head.len());
-        O::fill_with(head, signed, |i| reference.wrapping_add(offsets_of_head[i].to_u64()));
         let offsets = &offsets[..out.len()];
         O::fill_with(out, signed, |i| reference.wrapping_add(offsets[i].to_u64()));
     }
@@ -80,11 +67,8 @@ leveled! {
 leveled! {
     /// `out[i] = reference + offsets[i] * factor`.
     pub fn widen_scaled<L: Lane, O: OutInt>(offsets: &[L], reference: u64, factor: u32, signed: bool, out: &mut [O]) {
-        let factor = u64::from(factor);
-        let (head, out) = aligned(out);
-        let (offsets_of_head, offsets) = offsets.split_at(head.len());
-        O::fill_with(head, signed, |i| reference.wrapping_add(offsets_of_head[i].to_u64().wrapping_mul(factor)));
         let offsets = &offsets[..out.len()];
+        let factor = u64::from(factor);
         O::fill_with(out, signed, |i| reference.wrapping_add(offsets[i].to_u64().wrapping_mul(factor)));
     }
 }
