@@ -8,9 +8,11 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr_common::physical_expr::snapshot_generation;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::filter_pushdown::PushedDown;
 use deltalite_format::predicate::Predicate;
+use parking_lot::Mutex;
 
 use crate::pushdown::{part_of, predicate_of};
 
@@ -20,6 +22,8 @@ pub(crate) struct Condition {
     predicate: Option<Predicate>,
     /// Conditions that become narrower while the query runs.
     dynamic: Vec<Arc<dyn PhysicalExpr>>,
+    /// The condition as it was at some time, and when.
+    known: Arc<Mutex<Option<(u64, Option<Predicate>)>>>,
 }
 
 fn and(known: Option<Predicate>, more: Predicate) -> Predicate {
@@ -37,6 +41,7 @@ impl Condition {
         schema: &Schema,
         understands: impl Fn(&Predicate) -> bool,
     ) -> Result<Vec<PushedDown>> {
+        self.known = Arc::default();
         let mut taken = Vec::with_capacity(filters.len());
         for filter in filters {
             let exact = predicate_of(&filter).filter(&understands);
@@ -63,6 +68,19 @@ impl Condition {
 
     /// As it is now: dynamic ones may have become narrower.
     pub(crate) fn now(&self) -> Option<Predicate> {
+        // What each has become grows with every change, and so does the sum.
+        let time = self.dynamic.iter().map(snapshot_generation).fold(0, u64::wrapping_add);
+        if let Some((then, predicate)) = &*self.known.lock()
+            && *then == time
+        {
+            return predicate.clone();
+        }
+        let now = self.evaluated();
+        *self.known.lock() = Some((time, now.clone()));
+        now
+    }
+
+    fn evaluated(&self) -> Option<Predicate> {
         let mut all = self.predicate.clone();
         for filter in &self.dynamic {
             let now = filter.snapshot().ok().flatten().unwrap_or_else(|| filter.clone());

@@ -44,6 +44,10 @@ use crate::{ddl, dml};
 /// The session's catalog, and its schema.
 /// Rows of a batch between operators: what scans yield.
 const BATCH_ROWS: usize = 16_384;
+/// Values of a join's side that are handed to scans of the other as a list; where there are more, as bounds.
+const JOIN_VALUES_MAX: usize = 4096;
+/// Bytes of what these lie in, which is as large as a batch of many more.
+const JOIN_VALUE_BYTES_MAX: usize = 1 << 20;
 /// Consumers that a message about exhausted memory names.
 const CONSUMERS_NAMED: usize = 5;
 
@@ -178,6 +182,9 @@ impl Session {
             .with_create_default_catalog_and_schema(false);
         // An aggregate over statistics reads no pages; bounds of runs narrow scans while a query runs.
         config.options_mut().sql_parser.map_string_types_to_utf8view = true;
+        // Scans look values up in a list as fast as they compare them with bounds.
+        config.options_mut().optimizer.hash_join_inlist_pushdown_max_distinct_values = JOIN_VALUES_MAX;
+        config.options_mut().optimizer.hash_join_inlist_pushdown_max_size = JOIN_VALUE_BYTES_MAX;
         if let Some(bytes) = options.memory_bytes {
             // What each sort keeps back for merging what it has spilled.
             let most = config.options().execution.sort_spill_reservation_bytes;

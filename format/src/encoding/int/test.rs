@@ -9,11 +9,52 @@ use crate::predicate::IntPred;
 pub(super) struct IntTest {
     /// Disjoint, ascending in the type's order, as first value and span. Nothing outside the type.
     ranges: Vec<(u64, u64)>,
-    /// Members ascending in the type's order when there are too many for ranges.
-    set: Option<Vec<u64>>,
+    /// Members when there are too many for ranges.
+    set: Option<Members>,
     /// Whether the test is inverted.
     pub(super) negated: bool,
     signed: bool,
+}
+
+/// Members of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Members {
+    /// Ascending in the type's order.
+    Sorted(Vec<u64>),
+    /// A bit for each value from the least member on, where they lie so close together that the bits stay in a core's cache.
+    Bits { first: u64, words: Vec<u64> },
+}
+
+/// Bits of [`Members::Bits`] at most: a quarter of a mebibyte.
+const MEMBER_BITS_MAX: u64 = 1 << 21;
+
+impl Members {
+    fn new(ascending: impl Iterator<Item = u64> + Clone) -> Self {
+        let (first, last) = (ascending.clone().next().unwrap_or(0), ascending.clone().last().unwrap_or(0));
+        let span = last.wrapping_sub(first);
+        if span >= MEMBER_BITS_MAX {
+            return Members::Sorted(ascending.collect());
+        }
+        let mut words = vec![0u64; span as usize / 64 + 1];
+        for value in ascending {
+            let at = value.wrapping_sub(first) as usize;
+            words[at / 64] |= 1 << (at % 64);
+        }
+        Members::Bits { first, words }
+    }
+
+    fn has(&self, v: u64, signed: bool) -> bool {
+        match self {
+            Members::Sorted(set) => {
+                let order = |v: u64| if signed { v ^ 1 << 63 } else { v };
+                set.binary_search_by_key(&order(v), |m| order(*m)).is_ok()
+            }
+            Members::Bits { first, words } => {
+                let at = v.wrapping_sub(*first);
+                words.get((at / 64) as usize).is_some_and(|word| word >> (at % 64) & 1 == 1)
+            }
+        }
+    }
 }
 
 /// Most members of a set that are compared one by one.
@@ -44,8 +85,8 @@ impl IntTest {
                         _ => ranges.push((v as u64, 0)),
                     }
                 }
-                let set =
-                    (ranges.len() > RANGES_MAX).then(|| values[from..to].iter().map(|v| *v as u64).collect());
+                let set = (ranges.len() > RANGES_MAX)
+                    .then(|| Members::new(values[from..to].iter().map(|v| *v as u64)));
                 Self { ranges, set, negated: *negated, signed }
             }
         }
@@ -65,10 +106,7 @@ impl IntTest {
     pub(super) fn matches(&self, v: u64) -> bool {
         let hit = match &self.set {
             None => self.ranges.iter().any(|(from, span)| v.wrapping_sub(*from) <= *span),
-            Some(set) => {
-                let order = |v: u64| if self.signed { v ^ 1 << 63 } else { v };
-                set.binary_search_by_key(&order(v), |m| order(*m)).is_ok()
-            }
+            Some(set) => set.has(v, self.signed),
         };
         hit != self.negated
     }
