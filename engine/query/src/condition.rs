@@ -23,8 +23,11 @@ pub(crate) struct Condition {
     /// Conditions that become narrower while the query runs.
     dynamic: Vec<Arc<dyn PhysicalExpr>>,
     /// The condition as it was at some time, and when.
-    known: Arc<Mutex<Option<(u64, Option<Predicate>)>>>,
+    known: Arc<Mutex<Option<Known>>>,
 }
+
+/// When a condition was what.
+type Known = (u64, Option<Predicate>);
 
 fn and(known: Option<Predicate>, more: Predicate) -> Predicate {
     match known {

@@ -209,7 +209,7 @@ mod tests {
         // A branch of which nothing is known, or that is always true, may have any row.
         assert_eq!(kept(&case(&[low.clone(), unknown.clone()], no())), None);
         assert_eq!(kept(&case(&[low.clone(), lit(true)], no())).unwrap().len(), 100);
-        assert_eq!(kept(&case(&[low.clone()], Some(unknown.clone()))), None);
+        assert_eq!(kept(&case(&[lit(false)], Some(unknown.clone()))), None);
         assert_eq!(kept(&case(&[lit(false)], no())), Some(Vec::new()));
         // Rows without a key are kept beside those that match.
         let or_null = both(high, Operator::Or, is_null(col("a", &schema()).unwrap()).unwrap());

@@ -102,9 +102,9 @@ impl FilesSource {
     /// With some columns of decimals, by position among those yielded, as the whole numbers that they are stored as. To be said last.
     #[must_use]
     pub(crate) fn unscaled(mut self, columns: &[usize]) -> Self {
-        let field = |(at, field): (usize, &Arc<Field>)| match columns.contains(&at) {
-            true => Arc::new(field.as_ref().clone().with_data_type(DataType::Int64)),
-            false => Arc::clone(field),
+        let field = |(at, field): (usize, &Arc<Field>)| {
+            let whole = || Arc::new(field.as_ref().clone().with_data_type(DataType::Int64));
+            if columns.contains(&at) { whole() } else { Arc::clone(field) }
         };
         self.schema =
             Arc::new(Schema::new(self.schema.fields().iter().enumerate().map(field).collect::<Vec<_>>()));

@@ -37,7 +37,7 @@ impl Unscaled {
         // With a single partition the scan is told to take turns with others.
         let cooperative = source.downcast_ref::<CooperativeExec>();
         let scan = cooperative.map_or(source, CooperativeExec::input);
-        let files = scan.downcast_ref::<DataSourceExec>().map(|scan| scan.data_source());
+        let files = scan.downcast_ref::<DataSourceExec>().map(DataSourceExec::data_source);
         let Some(files) = files.and_then(|files| files.downcast_ref::<FilesSource>()) else {
             return Ok(None);
         };
@@ -50,9 +50,9 @@ impl Unscaled {
             let is_sum = wanted.how(&schema)? == Some(How::Sum);
             for argument in &wanted.arguments {
                 if is_sum {
-                    operands(argument, &schema, &mut added, &mut used)?
+                    operands(argument, &schema, &mut added, &mut used)?;
                 } else {
-                    mark(argument, &mut used)?
+                    mark(argument, &mut used)?;
                 }
             }
             if let Some(filter) = &wanted.filter {

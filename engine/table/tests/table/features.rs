@@ -299,7 +299,7 @@ fn changed_rows_in_a_file_of_their_own_are_kept() {
     let gone: Vec<u64> = (0..60_000).filter(|n| n * n % 7 < 3).collect();
     let changed: Vec<u64> = gone.iter().copied().filter(|n| n * n % 5 < 2).collect();
     for row in &changed {
-        writer.write_changed(&rows(*row as i64..*row as i64 + 1)).unwrap();
+        writer.write_changed(&rows([*row as i64])).unwrap();
     }
     for file in txn.snapshot().clone().files(None).unwrap() {
         txn.take_rows(&file, &gone.iter().copied().collect(), &changed.iter().copied().collect()).unwrap();
