@@ -30,7 +30,7 @@ fn regenerate() {
         }
         let sections: Vec<_> =
             (0..4).map(|n| store.read(deltalite_table::Version(n)).unwrap().unwrap()).collect();
-        let whole: Vec<&[u8]> = sections.iter().map(|s| s.bytes()).collect();
+        let whole: Vec<&[u8]> = sections.iter().map(deltalite_table::log::Section::bytes).collect();
         corpora.put("log", &seed.to_string(), &whole);
         corpora.put("commit", &seed.to_string(), &[sections[3].lines()]);
         let at = writer.now().checkpoint(&store).unwrap().version();
