@@ -100,6 +100,12 @@ pub(super) fn parse(text: &str) -> Result<Schema> {
     }
 }
 
+/// A column's id, which other numbers would be no more once they are written again.
+fn id_of(name: &str, value: &Value) -> Result<u64> {
+    let id = value.as_u64().filter(|id| u32::try_from(*id).is_ok());
+    id.ok_or_else(|| wrong(format!("column {name} has the id {value}, which is no whole number of 32 bits")))
+}
+
 fn parse_field(value: &Value) -> Result<Field> {
     let name = value.get("name").and_then(Value::as_str).ok_or_else(|| wrong("a column has no name"))?;
     let nullable = value.get("nullable").and_then(Value::as_bool).unwrap_or(true);
@@ -109,10 +115,11 @@ fn parse_field(value: &Value) -> Result<Field> {
     for (key, value) in given {
         match (key.as_str(), value) {
             (COLUMN_ID, id) => {
-                metadata.insert(FIELD_ID_KEY.to_owned(), id.to_string());
+                metadata.insert(FIELD_ID_KEY.to_owned(), id_of(name, id)?.to_string());
             }
             (NESTED_IDS, Value::Object(nested)) => {
-                ids = nested.iter().filter_map(|(path, id)| Some((path.clone(), id.as_u64()?))).collect();
+                let id = |(path, id): (&String, &Value)| Ok((path.clone(), id_of(path, id)?));
+                ids = nested.iter().map(id).collect::<Result<_>>()?;
             }
             (ARROW_TYPE, Value::String(text)) => {
                 let parsed = text.parse::<DataType>();

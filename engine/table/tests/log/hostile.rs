@@ -3,6 +3,7 @@
 use deltalite_table::TableError;
 use deltalite_table::log::action::parse_commit;
 use deltalite_table::log::limits::DEPTH_MAX;
+use deltalite_table::schema::{delta_schema, delta_schema_string};
 
 fn fault(line: impl AsRef<[u8]>) -> (usize, String, String) {
     match parse_commit(line.as_ref()) {
@@ -88,4 +89,25 @@ fn an_empty_commit_has_no_actions() {
     for empty in ["", "\n", "\n\n\n", "{}", "{\"add\":null}\n"] {
         assert_eq!(parse_commit(empty.as_bytes()).unwrap(), [], "{empty:?}");
     }
+}
+
+/// Found by the fuzz target `schema`.
+#[test]
+fn ids_of_columns_are_whole_numbers_of_32_bits() {
+    let schema = |metadata: &str| {
+        delta_schema(&format!(
+            r#"{{"type":"struct","fields":[{{"name":"a","type":"long","nullable":true,"metadata":{metadata}}}]}}"#
+        ))
+    };
+    for id in ["7e111", "79999999999999999999999999", "4294967296", "-1", "1.5", "null", "\"7\"", "{}"] {
+        for metadata in [
+            format!(r#"{{"delta.columnMapping.id":{id}}}"#),
+            format!(r#"{{"delta.columnMapping.nested.ids":{{"a.element":{id}}}}}"#),
+        ] {
+            let error = schema(&metadata).unwrap_err().to_string();
+            assert!(error.contains("32 bits") && error.contains('a'), "{error}");
+        }
+    }
+    let good = schema(r#"{"delta.columnMapping.id":4294967295}"#).unwrap();
+    assert_eq!(delta_schema(&delta_schema_string(&good)).unwrap(), good);
 }
