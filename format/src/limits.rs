@@ -32,5 +32,7 @@ pub const TYPE_DEPTH_MAX: usize = 64;
 pub const BOUND_BYTES_MAX: usize = 64;
 /// Largest bloom filter of a chunk, in bytes.
 pub const BLOOM_BYTES_MAX: usize = 8 << 20;
+/// Most digits of decimals that fit 64 bits, whatever they are: those that scans can yield unscaled.
+pub const UNSCALED_DIGITS_MAX: u8 = 18;
 /// Deepest nesting of a predicate.
 pub const PREDICATE_DEPTH_MAX: usize = 128;

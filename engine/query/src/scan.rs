@@ -24,6 +24,7 @@ use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricB
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, Partitioning, PhysicalExpr};
 use deltalite_format::SplitSpec;
+use deltalite_format::limits::UNSCALED_DIGITS_MAX;
 use deltalite_format::predicate::Predicate;
 use deltalite_format::split::plan_splits;
 use deltalite_shard::executor::ShardSet;
@@ -37,8 +38,6 @@ use crate::provider::Relation;
 
 /// Bytes of a part of a file that one partition takes at a time.
 const SPLIT_BYTES: u64 = 4 << 20;
-/// Digits of the decimals that can be yielded as whole numbers: any of so many fit 64 bits.
-pub(crate) const UNSCALED_DIGITS_MAX: u8 = 18;
 /// Column that says which file a row is in, where rows are to be changed.
 pub(crate) const FILE_COLUMN: &str = "__file";
 /// Column that says a row's number in its file.

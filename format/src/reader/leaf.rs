@@ -280,10 +280,10 @@ impl<'p> LeafBuilder<'p> {
                 done
             }
             ValueDecoder::Wide(d) if width == 16 => {
-                d.decode_i128_selected(rows, selection, &mut self.words()?.typed_mut()[to])
+                d.decode_selected::<i128>(rows, selection, &mut self.words()?.typed_mut()[to])
             }
             ValueDecoder::Wide(d) if width == 8 => {
-                d.decode_i64_selected(rows, selection, &mut self.words()?.typed_mut()[to])
+                d.decode_selected::<u64>(rows, selection, &mut self.words()?.typed_mut()[to])
             }
             ValueDecoder::Int(d) => match width {
                 1 => d.decode_selected::<u8>(rows, selection, &mut self.words()?.typed_mut()[to]),

@@ -13,8 +13,7 @@ use super::meta::{ChunkMeta, ColumnMeta, FileMeta};
 use super::read_type;
 use crate::bloom::BloomView;
 use crate::error::{FormatError, Result};
-use crate::limits::UNIT_ROWS_MAX;
-use crate::limits::ZONE_ROWS;
+use crate::limits::{UNIT_ROWS_MAX, UNSCALED_DIGITS_MAX, ZONE_ROWS};
 use crate::mask::BitMask;
 use crate::predicate::{BoundPredicate, Predicate, Pruned, bind, nearest_name};
 use crate::schema::convert::Conversion;
@@ -26,8 +25,6 @@ use crate::stats::{ZoneStats, zone_stats};
 /// looks at them.
 pub const BATCH_ROWS_DEFAULT: usize = 16_384;
 
-/// Digits of decimals that fit 64 bits, whatever they are.
-const UNSCALED_DIGITS_MAX: u8 = 18;
 /// What decimals are unscaled.
 static UNSCALED: DataType = DataType::Int64;
 
@@ -46,7 +43,7 @@ pub struct ScanOptions {
     /// Yield each row's number in the file, counted from 0, as a last column of this name, of type UInt64.
     pub row_numbers: Option<String>,
     /// Columns of decimals to be yielded unscaled: as the whole numbers that they are stored as, of type Int64. Who adds up many of them moves half
-    /// the bytes. Decimals of more than 18 digits, and what the file has in another type, are yielded as without this; other columns are not affected.
+    /// the bytes. Decimals of more than [`UNSCALED_DIGITS_MAX`] digits, and what the file has in another type, are yielded as without this; other columns are not affected.
     pub unscaled: Vec<String>,
     /// Most rows of a batch, 1 to 65,536. `None`: [`BATCH_ROWS_DEFAULT`], which stay in a core's cache, where anything is
     /// decoded, and 65,536 where all values are handed out in the buffers they were read into.

@@ -13,10 +13,11 @@ use datafusion::physical_expr::ScalarFunctionExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
+use deltalite_format::limits::UNSCALED_DIGITS_MAX;
 
 use super::totals::{How, Wanted};
 use crate::decimals::DecimalArithmetic;
-use crate::scan::{FilesSource, UNSCALED_DIGITS_MAX};
+use crate::scan::FilesSource;
 
 /// A scan that yields whole numbers for some columns, in the place of one that yields decimals.
 #[derive(Debug, Clone)]

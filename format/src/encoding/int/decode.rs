@@ -438,7 +438,7 @@ impl<'a> IntDecoder<'a> {
     /// # Errors
     /// As [`IntDecoder::decode`]; also when `start` is not a multiple of 64 or `out` has too few words.
     pub fn filter(&self, pred: &IntPred, start: usize, out: &mut [u64], len: usize) -> Result<()> {
-        self.filter_test(&IntTest::new(pred, self.bits, self.signed), start, out, len)
+        self.filter_test(&IntTest::new(pred, self.bits, self.signed, len), start, out, len)
     }
 
     /// As [`IntDecoder::filter`], with the test made.

@@ -27,12 +27,14 @@ enum Members {
 
 /// Bits of [`Members::Bits`] at most: a quarter of a mebibyte.
 const MEMBER_BITS_MAX: u64 = 1 << 21;
+/// Bits of them that are worth making for each row that is tested: a word is cleared sooner than a row is looked up otherwise.
+const MEMBER_BITS_PER_ROW: u64 = 64;
 
 impl Members {
-    fn new(ascending: impl Iterator<Item = u64> + Clone) -> Self {
+    fn new(ascending: impl Iterator<Item = u64> + Clone, rows: usize) -> Self {
         let (first, last) = (ascending.clone().next().unwrap_or(0), ascending.clone().last().unwrap_or(0));
         let span = last.wrapping_sub(first);
-        if span >= MEMBER_BITS_MAX {
+        if span >= MEMBER_BITS_MAX.min(rows as u64 * MEMBER_BITS_PER_ROW) {
             return Members::Sorted(ascending.collect());
         }
         let mut words = vec![0u64; span as usize / 64 + 1];
@@ -61,8 +63,8 @@ impl Members {
 const RANGES_MAX: usize = 8;
 
 impl IntTest {
-    /// The test as it applies to a type of `bits` bits.
-    pub(super) fn new(pred: &IntPred, bits: u32, signed: bool) -> Self {
+    /// The test as it applies to a type of `bits` bits, for some rows.
+    pub(super) fn new(pred: &IntPred, bits: u32, signed: bool, rows: usize) -> Self {
         let (min, max) = if signed {
             (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
         } else {
@@ -86,7 +88,7 @@ impl IntTest {
                     }
                 }
                 let set = (ranges.len() > RANGES_MAX)
-                    .then(|| Members::new(values[from..to].iter().map(|v| *v as u64)));
+                    .then(|| Members::new(values[from..to].iter().map(|v| *v as u64), rows));
                 Self { ranges, set, negated: *negated, signed }
             }
         }

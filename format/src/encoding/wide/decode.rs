@@ -8,7 +8,7 @@ use bytemuck::cast_slice;
 use super::{WORDS_MAX, Wide};
 use crate::encoding::DecodeContext;
 use crate::encoding::bounds::{check_mask, check_range, check_rows, fill_words};
-use crate::encoding::int::IntDecoder;
+use crate::encoding::int::{IntDecoder, OutInt};
 use crate::error::{FormatError, Result};
 use crate::kernels::total_order::mask_of;
 use crate::limits::VECTOR_ROWS;
@@ -129,32 +129,26 @@ impl<'a> WideDecoder<'a> {
     /// When the node has another type, or the range lies outside it; [`FormatError::Corrupt`] when the encoded values
     /// contradict themselves.
     pub fn decode_i128(&self, start: usize, out: &mut [i128]) -> Result<()> {
-        if let Form::Words(words) = &self.form
-            && let [one] = words.as_slice()
-        {
-            self.check_type::<i128>()?;
-            return one.decode(start, out);
+        if let Some(word) = self.only_word()? {
+            return word.decode(start, out);
         }
         self.decode(start, out)
     }
 
-    /// Decodes the selected ones of `rows` of a node of [`PhysType::I128`] whose values fit 64 bits; false, and nothing is decoded, of
-    /// others.
+    /// Decodes the selected ones of `rows` of a node of [`PhysType::I128`] whose values fit 64 bits, sign included; false, and nothing is
+    /// decoded, of others.
     ///
     /// # Errors
     /// As [`WideDecoder::decode_i128`].
-    pub(crate) fn decode_i128_selected(
+    pub(crate) fn decode_selected<O: OutInt>(
         &self,
         rows: &Range<usize>,
         selection: Selection<'_>,
-        out: &mut [i128],
+        out: &mut [O],
     ) -> Result<bool> {
-        match &self.form {
-            Form::Words(words) if words.len() == 1 => {
-                self.check_type::<i128>()?;
-                words[0].decode_selected(rows, selection, out)
-            }
-            _ => Ok(false),
+        match self.only_word()? {
+            Some(word) => word.decode_selected(rows, selection, out),
+            None => Ok(false),
         }
     }
 
@@ -183,22 +177,6 @@ impl<'a> WideDecoder<'a> {
             start += out.len();
         }
         Ok(())
-    }
-
-    /// As [`WideDecoder::decode_i128_selected`], into 64 bits.
-    ///
-    /// # Errors
-    /// As [`WideDecoder::decode_i128`].
-    pub(crate) fn decode_i64_selected(
-        &self,
-        rows: &Range<usize>,
-        selection: Selection<'_>,
-        out: &mut [u64],
-    ) -> Result<bool> {
-        match self.only_word()? {
-            Some(word) => word.decode_selected(rows, selection, out),
-            None => Ok(false),
-        }
     }
 
     /// Decodes single rows, ascending, of a node of [`PhysType::I128`] into 64 bits.
