@@ -16,7 +16,6 @@ use super::write::{one, row_numbers};
 use crate::error::{Result, TableError};
 use crate::log::Commit;
 use crate::log::action::{Add, CommitInfo};
-use crate::txn::Rows;
 use crate::txn::actions::ChangedRows;
 use crate::version::Version;
 
@@ -170,8 +169,8 @@ impl DeltaLiteTable {
         let mut updates = false;
         let before: BTreeMap<&str, _> = commit.removes.iter().map(|r| (&*r.path, r)).collect();
         let after: BTreeMap<&str, _> = commit.adds.iter().map(|a| (&*a.path, a)).collect();
-        let mut tell = |add: &Add, keep: &dyn Fn(u64) -> bool, kind: &str| -> Result<()> {
-            out.extend(rows_of(&snapshot, add, keep, kind, &commit.info)?);
+        let mut tell = |add: &Add, kind: &dyn Fn(u64) -> Option<&'static str>| -> Result<()> {
+            out.extend(rows_of(&snapshot, add, kind, &commit.info)?);
             Ok(())
         };
         for remove in commit.removes.iter().filter(|r| r.data_change) {
@@ -193,25 +192,17 @@ impl DeltaLiteTable {
                 Some(add) => Some(self.core.vectors.rows(add.deletion_vector.as_deref())?),
                 None => None,
             };
-            let goes = |row| !gone.contains(row) && now.as_ref().is_none_or(|now| now.contains(row));
-            if of_remove != ChangedRows::All {
-                tell(add, &|row| goes(row) && !is_changed(row), "delete")?;
-            }
-            if of_remove != ChangedRows::None {
-                tell(add, &|row| goes(row) && is_changed(row), "update_preimage")?;
-            }
-            if let Some(now) = &now {
-                let back: Rows = gone.as_ref() - now.as_ref();
-                if !back.is_empty() {
-                    tell(add, &|row| back.contains(row), "insert")?;
-                }
-            }
+            tell(add, &|row| match (gone.contains(row), now.as_ref().is_none_or(|now| now.contains(row))) {
+                (false, true) => Some(if is_changed(row) { "update_preimage" } else { "delete" }),
+                (true, false) => Some("insert"),
+                _ => None,
+            })?;
         }
         for add in commit.adds.iter().filter(|a| a.data_change && !before.contains_key(&*a.path)) {
             let changed = add.tags.as_ref().is_some_and(|tags| tags.value(CHANGED_TAG).is_some());
             let gone = self.core.vectors.rows(add.deletion_vector.as_deref())?;
             let kind = if changed && updates { "update_postimage" } else { "insert" };
-            tell(add, &|row| !gone.contains(row), kind)?;
+            tell(add, &|row| (!gone.contains(row)).then_some(kind))?;
         }
         drop(pinned);
         Ok(out)
@@ -232,12 +223,11 @@ fn changes_schema(snapshot: &TableSnapshot) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Some rows of a file, told as changed in one way.
+/// Rows of a file, each told as changed in its way; those that are not changed are left out.
 fn rows_of(
     snapshot: &Arc<TableSnapshot>,
     add: &Add,
-    keep: &dyn Fn(u64) -> bool,
-    kind: &str,
+    kind: &dyn Fn(u64) -> Option<&'static str>,
     info: &CommitInfo,
 ) -> Result<Vec<RecordBatch>> {
     let file = TableFile::of_add(snapshot, Add { deletion_vector: None, ..add.clone() })?;
@@ -245,8 +235,8 @@ fn rows_of(
     let mut out = Vec::new();
     for batch in snapshot.scan().row_numbers(ROW).of_files(one(&file))? {
         let mut batch = batch?;
-        let rows: Vec<u32> =
-            row_numbers(&batch).enumerate().filter(|(_, n)| keep(*n)).map(|(at, _)| at as u32).collect();
+        let told = row_numbers(&batch).enumerate().filter_map(|(at, row)| Some((at as u32, kind(row)?)));
+        let (rows, kinds): (Vec<u32>, Vec<&str>) = told.unzip();
         if rows.is_empty() {
             continue;
         }
@@ -255,7 +245,7 @@ fn rows_of(
         let taken = arrow_select::take::take_record_batch(&batch, &UInt32Array::from(rows))
             .map_err(TableError::compute("taking changed rows"))?;
         let mut columns = taken.columns().to_vec();
-        columns.push(Arc::new(StringArray::from(vec![kind; count])));
+        columns.push(Arc::new(StringArray::from(kinds)));
         columns.push(Arc::new(UInt64Array::from(vec![info.version.0; count])));
         columns.push(Arc::new(Int64Array::from(vec![info.in_commit_timestamp; count])));
         out.push(

@@ -3,7 +3,6 @@
 //! Rows are moved, not changed: the version says where each went, so that whoever deletes rows of a file meanwhile finds them.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 
 use arrow_array::{RecordBatch, UInt32Array};
 use deltalite_format::predicate::Predicate;
@@ -11,7 +10,7 @@ use deltalite_format::predicate::Predicate;
 use super::cluster::{Curve, order};
 use super::delete::ROW;
 use super::interrupt::Interrupt;
-use super::run::on_thread_until;
+use super::run::builder_future;
 use super::transaction::{OptimisticTransaction, Outcome};
 use super::write::{one, row_numbers};
 use super::{DeltaLiteTable, TableFile};
@@ -207,14 +206,7 @@ impl OptimizeTable {
     }
 }
 
-impl IntoFuture for OptimizeTable {
-    type Output = Result<Outcome>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        on_thread_until(self.interrupt.clone(), move || self.execute())
-    }
-}
+builder_future!(OptimizeTable => Outcome, OptimizeTable::execute, until interrupt);
 
 fn has_holes(file: &TableFile) -> Result<bool> {
     let Some(vector) = &file.add.deletion_vector else { return Ok(false) };

@@ -47,15 +47,25 @@ pub(crate) fn on_thread_until<T: Send + 'static>(
     })
 }
 
-/// Makes a builder with `execute` one that can be awaited.
+/// Makes a builder with `execute` one that can be awaited. With the field that interrupts it, its work stops when nobody waits for it.
 macro_rules! builder_future {
     ($builder:ty => $output:ty, $run:expr) => {
+        $crate::table::run::builder_future!(@ $builder, $output, this, $crate::table::run::on_thread(move || ($run)(this)));
+    };
+    ($builder:ty => $output:ty, $run:expr, until $interrupt:ident) => {
+        $crate::table::run::builder_future!(
+            @ $builder, $output, this,
+            $crate::table::run::on_thread_until(this.$interrupt.clone(), move || ($run)(this))
+        );
+    };
+    (@ $builder:ty, $output:ty, $this:ident, $started:expr) => {
         impl std::future::IntoFuture for $builder {
             type Output = $crate::error::Result<$output>;
             type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
             fn into_future(self) -> Self::IntoFuture {
-                $crate::table::run::on_thread(move || ($run)(self))
+                let $this = self;
+                $started
             }
         }
     };

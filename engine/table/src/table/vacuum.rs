@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -17,11 +16,11 @@ use super::core::Core;
 use super::history::tags_of;
 use super::interrupt::Interrupt;
 use super::retention::{newest_within, oldest_read, retire_log};
-use super::run::on_thread_until;
+use super::run::builder_future;
 use super::{DeltaLiteTable, Outcome};
 use crate::deletion_vector::file_of;
 use crate::error::{Result, TableError};
-use crate::log::action::{DeletionVector, DomainMetadata};
+use crate::log::action::{DeletionVector, DomainMetadata, Remove};
 use crate::log::name::TEMP_FOLDER;
 use crate::log::store::Disk;
 use crate::log::{CheckpointOptions, Commit, LOG_FOLDER, Snapshot};
@@ -193,14 +192,7 @@ impl VacuumTable {
     }
 }
 
-impl IntoFuture for VacuumTable {
-    type Output = Result<VacuumReport>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        on_thread_until(self.interrupt.clone(), move || self.execute())
-    }
-}
+builder_future!(VacuumTable => VacuumReport, VacuumTable::execute, until interrupt);
 
 /// Whether the process that has a session is alive: it holds a lock then.
 pub(super) fn is_alive(disk: &dyn Disk, temp: &Path, session: &str) -> Result<bool> {
@@ -300,6 +292,14 @@ fn add_paths(
     Ok(())
 }
 
+/// The file that says which of the rows that went are changed.
+fn add_changed_rows(core: &Core, remove: &Remove, out: &mut BTreeSet<PathBuf>) -> Result<()> {
+    if let ChangedRows::These(vector) = ChangedRows::of(remove)? {
+        out.extend(file_of(&vector)?.map(|name| core.root.join(name)));
+    }
+    Ok(())
+}
+
 /// Files of versions from one on, and of those that have tags.
 fn needed(core: &Core, tip: &Snapshot, first: Version, interrupt: &Interrupt) -> Result<BTreeSet<PathBuf>> {
     let mut out = BTreeSet::new();
@@ -320,9 +320,7 @@ fn needed(core: &Core, tip: &Snapshot, first: Version, interrupt: &Interrupt) ->
             add_paths(core, &add.path, add.deletion_vector.as_deref(), &mut out)?;
         }
         for remove in &commit.removes {
-            if let ChangedRows::These(vector) = ChangedRows::of(remove)? {
-                out.extend(file_of(&vector)?.map(|name| core.root.join(name)));
-            }
+            add_changed_rows(core, remove, &mut out)?;
         }
     }
     Ok(out)
@@ -334,9 +332,7 @@ fn known(core: &Core, tip: &Snapshot) -> Result<BTreeSet<PathBuf>> {
     for tombstone in tip.tombstones().read(core.log())? {
         let remove = &tombstone.remove;
         add_paths(core, &remove.path, remove.deletion_vector.as_deref(), &mut out)?;
-        if let ChangedRows::These(vector) = ChangedRows::of(remove)? {
-            out.extend(file_of(&vector)?.map(|name| core.root.join(name)));
-        }
+        add_changed_rows(core, remove, &mut out)?;
     }
     Ok(out)
 }
