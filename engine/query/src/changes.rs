@@ -18,8 +18,8 @@ use crate::error::QueryError;
 
 /// Its name.
 pub(crate) const NAME: &str = "table_changes";
-/// Versions whose rows wait for the query.
-const VERSIONS_AHEAD: usize = 2;
+/// Batches that wait for the query.
+const BATCHES_AHEAD: usize = 2;
 
 /// The function, for the tables of a session.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl PartitionStream for Changes {
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (table, first, from, to) = (self.table.clone(), self.first.clone(), self.from, self.to);
-        let mut stream = RecordBatchReceiverStream::builder(self.schema.clone(), VERSIONS_AHEAD);
+        let mut stream = RecordBatchReceiverStream::builder(self.schema.clone(), BATCHES_AHEAD);
         let rows = stream.tx();
         stream.spawn_blocking(move || {
             for version in (from.0..=to.0).map(Version) {

@@ -1,5 +1,6 @@
 //! Files of other formats, read where they are: format and compression by their ending, columns out of the names of folders.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::{Array, StringArray};
@@ -60,6 +61,20 @@ fn ending_of(file: &str) -> String {
     endings.into_iter().rev().fold(String::new(), |all, ending| all + "." + ending)
 }
 
+/// Whether those who write folders of files mean a name for themselves.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with(['_', '.'])
+}
+
+/// The ending of the first file that can be read, and what it says.
+fn kind_of_first<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<(String, Kind)> {
+    names.find_map(|name| Some((ending_of(name), Kind::of(name).filter(|_| !is_hidden(name))?)))
+}
+
+fn refused(path: &str, detail: impl std::fmt::Display) -> DataFusionError {
+    DataFusionError::External(Box::new(QueryError::NotSupported(format!("{path}: {detail}"))))
+}
+
 /// Files by a path, a folder or a pattern; `None` if there are none that can be read.
 ///
 /// # Errors
@@ -85,19 +100,13 @@ pub(crate) async fn open(state: &SessionState, path: &str) -> Result<Option<Arc<
         }
         all => all?,
     };
-    let is_hidden = |name: &str| name.starts_with(['_', '.']);
-    let first = all.iter().find_map(|file| {
-        let name = file.location.filename().filter(|name| !is_hidden(name))?;
-        Some((ending_of(name), Kind::of(name)?))
-    });
-    let Some((ending, kind)) = first else { return Ok(None) };
+    let names = all.iter().filter_map(|file| file.location.filename());
+    let Some((ending, kind)) = kind_of_first(names) else { return Ok(None) };
     let mut folders = Folders::default();
     for file in all.iter().filter(|file| file.location.as_ref().ends_with(&ending)) {
         let parts: Vec<&str> = url.strip_prefix(&file.location).into_iter().flatten().collect();
-        folders.add(&parts).map_err(|detail| {
-            let message = format!("{path}: {} {detail}", file.location);
-            DataFusionError::External(Box::new(QueryError::NotSupported(message)))
-        })?;
+        let wrong = |detail| refused(path, format!("{} {detail}", file.location));
+        folders.add(&parts).map_err(wrong)?;
     }
     let options = ListingOptions::new(format(state, kind)?)
         .with_file_extension(ending)
@@ -108,8 +117,7 @@ pub(crate) async fn open(state: &SessionState, path: &str) -> Result<Option<Arc<
         schema.fields().iter().filter(|f| !names.contains(&f.name().as_str())).cloned().collect();
     if kept.len() < schema.fields().len() && kind.format == "csv" {
         // Columns of other formats are found by their names; those of CSV by their places.
-        let message = format!("{path}: a column is in the files and in the names of their folders");
-        return Err(DataFusionError::External(Box::new(QueryError::NotSupported(message))));
+        return Err(refused(path, "a column is in the files and in the names of their folders"));
     }
     let schema = Arc::new(Schema::new_with_metadata(kept, schema.metadata().clone()));
     let config = ListingTableConfig::new(url).with_listing_options(options).with_schema(schema);
@@ -118,18 +126,12 @@ pub(crate) async fn open(state: &SessionState, path: &str) -> Result<Option<Arc<
 
 /// Files of the folders that a pattern stands for.
 async fn scattered(state: &SessionState, pattern: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-    let refused = |detail: String| {
-        let message = format!("{pattern}: {detail}");
-        DataFusionError::External(Box::new(QueryError::NotSupported(message)))
-    };
+    let refused = |detail: String| refused(pattern, detail);
     let mut files = pattern::files(pattern).map_err(|e| DataFusionError::External(Box::new(e)))?;
-    files.retain(|file| file.file_name().and_then(|n| n.to_str()).is_some_and(|name| !name.starts_with('_')));
-    let first = files.iter().find_map(|file| {
-        let name = file.file_name()?.to_str()?;
-        Some((ending_of(name), Kind::of(name)?))
-    });
-    let Some((ending, kind)) = first else { return Ok(None) };
-    files.retain(|file| file.to_str().is_some_and(|name| name.ends_with(&ending)));
+    let name = |file: &PathBuf| Some(file.file_name()?.to_str()?.to_owned());
+    let names: Vec<String> = files.iter().filter_map(name).collect();
+    let Some((ending, kind)) = kind_of_first(names.iter().map(String::as_str)) else { return Ok(None) };
+    files.retain(|file| name(file).is_some_and(|name| !is_hidden(&name) && name.ends_with(&ending)));
     let fixed = pattern.split('*').next().unwrap_or_default().rsplit_once('/').map_or(0, |(f, _)| f.len());
     let mut urls = Vec::with_capacity(files.len());
     for file in &files {

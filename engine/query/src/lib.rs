@@ -30,7 +30,6 @@ mod foreign;
 mod joins;
 mod maps;
 mod order;
-
 mod pattern;
 mod plain;
 pub mod provider;

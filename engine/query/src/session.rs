@@ -182,7 +182,7 @@ impl Session {
             .with_create_default_catalog_and_schema(false);
         // An aggregate over statistics reads no pages; bounds of runs narrow scans while a query runs.
         config.options_mut().sql_parser.map_string_types_to_utf8view = true;
-        // Scans look values up in a list as fast as they compare them with bounds.
+        // What a scan leaves out need not be hashed, grouped or joined.
         config.options_mut().optimizer.hash_join_inlist_pushdown_max_distinct_values = JOIN_VALUES_MAX;
         config.options_mut().optimizer.hash_join_inlist_pushdown_max_size = JOIN_VALUE_BYTES_MAX;
         if let Some(bytes) = options.memory_bytes {
